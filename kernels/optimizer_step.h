@@ -1,0 +1,49 @@
+// One fused pass over all parameters: gradient scaling (clipping), SGD-with-momentum or AdamW, the bf16 copy that the
+// next forward pass reads, and the exponential moving average.
+// Layout: one ParameterSlot a parameter, everything f32 except the bf16 copy.
+// Bytes moved per element: AdamW reads p, g, m, v and writes p, m, v (28), + 2 for the bf16 copy, + 8 for the average.
+// Variants: sgd, adamw; each ± bf16 copy, ± moving average. The gradient norm is a pass of its own (it must be known first).
+#pragma once
+
+#include "kernels/launch.h"
+
+namespace ddpmts::kernels {
+
+struct ParameterSlot {
+  std::int64_t count = 0;
+  float* value = nullptr;
+  const float* grad = nullptr;
+  float* first_moment = nullptr;   ///< momentum buffer (sgd) or m (adamw)
+  float* second_moment = nullptr;  ///< v (adamw); null for sgd
+  bf16* low_precision = nullptr;   ///< null: none
+  float* average = nullptr;        ///< null: none
+  float lr_scale = 1.0f;
+  float weight_decay = 0.0f;       ///< sgd: added to the gradient; adamw: decoupled
+};
+
+enum class OptimizerKind : std::uint8_t { sgd, adamw };
+
+struct OptimizerStepArgs {
+  OptimizerKind kind = OptimizerKind::adamw;
+  const ParameterSlot* slots = nullptr;
+  std::int64_t slot_count = 0;
+  float learning_rate = 1e-3f;
+  float momentum = 0.9f;  ///< sgd: v ← momentum·v + g (first step: v = g, as PyTorch); p ← p − lr·v
+  float beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f;
+  std::int64_t step = 1;  ///< 1-based, for bias correction
+  float average_decay = 0.9999f;
+  /// [2] from gradient_norm: {norm, finite (1 or 0)}. When finite is 0 nothing is changed.
+  const float* norm = nullptr;
+  float max_norm = 0.0f;  ///< > 0: gradients are scaled by min(1, max_norm/(norm + 1e-6)), as PyTorch
+};
+
+struct GradientNormArgs {
+  const ParameterSlot* slots = nullptr;
+  std::int64_t slot_count = 0;
+  float* norm = nullptr;  ///< [2] out: global L2 norm, 1 if every gradient is finite else 0
+};
+
+DDPMTS_KERNEL(optimizer_step, OptimizerStepArgs)
+DDPMTS_KERNEL(gradient_norm, GradientNormArgs)
+
+}  // namespace ddpmts::kernels
