@@ -21,7 +21,8 @@ struct BatchNormForwardArgs {
   bool relu = false;
   bool training = false;
   float epsilon = 1e-5f;
-  /// Training: running ← (1−momentum)·running + momentum·batch, with the unbiased variance, as PyTorch does.
+  /// Training: running ← (1−momentum)·running + momentum·batch, with the unbiased variance, as PyTorch does (0 where
+  /// there is one row only).
   float momentum = 0.1f;
   float* running_mean = nullptr;  ///< read in inference, updated in training
   float* running_var = nullptr;
@@ -46,7 +47,8 @@ struct BatchNormBackwardArgs {
   bool relu = false;
 };
 
-/// Reductions run in a fixed order: the same input gives the same bits on the same machine and thread count.
+/// Reductions run in a fixed order: the same input gives the same bits on the same machine, whatever the thread count.
+/// Means and variances are taken about values of the data, so that a large common offset costs no precision.
 DDPMTS_KERNEL(batch_norm_forward, BatchNormForwardArgs)
 DDPMTS_KERNEL(batch_norm_backward, BatchNormBackwardArgs)
 

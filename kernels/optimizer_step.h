@@ -34,7 +34,8 @@ struct OptimizerStepArgs {
   float average_decay = 0.9999f;
   /// [2] from gradient_norm: {norm, finite (1 or 0)}. When finite is 0 nothing is changed.
   const float* norm = nullptr;
-  float max_norm = 0.0f;  ///< > 0: gradients are scaled by min(1, max_norm/(norm + 1e-6)), as PyTorch
+  /// > 0 (needs norm): gradients are scaled by min(1, max_norm/(norm + 1e-6)), as PyTorch.
+  float max_norm = 0.0f;
 };
 
 struct GradientNormArgs {

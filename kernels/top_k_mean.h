@@ -10,8 +10,8 @@ namespace ddpmts::kernels {
 
 struct TopKMeanArgs {
   std::int64_t n = 0;
-  std::int64_t pixels = 0;
-  std::int64_t k = 100;
+  std::int64_t pixels = 0;  ///< ≥ 1
+  std::int64_t k = 100;     ///< ≥ 1
   const float* map = nullptr;
   float* score = nullptr;
 };

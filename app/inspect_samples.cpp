@@ -1,0 +1,74 @@
+#include "app/inspect_samples.h"
+
+#include <algorithm>
+
+#include "app/interrupt.h"
+#include "app/progress_line.h"
+
+namespace ddpmts::app {
+
+Tensor stack_pictures(std::span<const LoadedPicture* const> pictures, std::int64_t size, Device device) {
+  const auto count = static_cast<std::int64_t>(pictures.size());
+  std::vector<std::uint8_t> pixels;
+  pixels.reserve(static_cast<std::size_t>(count * size * size * 3));
+  for (const LoadedPicture* picture : pictures) {
+    pixels.insert(pixels.end(), picture->image.rgb.begin(), picture->image.rgb.end());
+  }
+  return Tensor::from_host<std::uint8_t>({count, size, size, 3}, pixels, device);
+}
+
+std::size_t inspect_samples(const Model& model, std::span<const Sample> samples, const InspectOptions& options,
+                            const std::function<void(InspectedPicture&&)>& take) {
+  const std::int64_t size = model.detector->config().size;
+  const auto pixels = static_cast<std::size_t>(size * size);
+  std::size_t done = 0;
+  while (done < samples.size() && !interrupted()) {
+    const auto chunk =
+        samples.subspan(done, std::min(samples.size() - done, static_cast<std::size_t>(options.batch)));
+    std::vector<Sample> wanted(chunk.begin(), chunk.end());
+    if (!options.with_masks) {
+      for (Sample& sample : wanted) sample.mask.reset();
+    }
+    std::vector<LoadedPicture> loaded = load_pictures(wanted, static_cast<int>(size));
+    std::vector<const LoadedPicture*> usable;
+    for (const LoadedPicture& picture : loaded) {
+      if (picture.loaded()) usable.push_back(&picture);
+    }
+    Inspection inspection;
+    std::vector<float> maps;
+    double milliseconds = 0;
+    if (!usable.empty()) {
+      const double start = now_seconds();
+      inspection = model.detector->inspect(stack_pictures(usable, size, model.detector->device()));
+      maps = inspection.anomaly.to_floats();
+      milliseconds = (now_seconds() - start) * 1e3 / static_cast<double>(usable.size());
+    }
+    std::size_t next = 0;  // among the usable ones
+    for (std::size_t i = 0; i < chunk.size(); ++i) {
+      InspectedPicture picture;
+      picture.sample = &chunk[i];
+      picture.result.path = chunk[i].path.string();
+      picture.result.defect_type = chunk[i].type;
+      picture.result.defective = chunk[i].defective;
+      picture.result.error = loaded[i].error;
+      if (loaded[i].loaded()) {
+        const auto begin = maps.begin() + static_cast<std::ptrdiff_t>(next * pixels);
+        picture.anomaly.assign(begin, begin + static_cast<std::ptrdiff_t>(pixels));
+        picture.result.score = inspection.scores[next];
+        picture.result.milliseconds = milliseconds;
+        eval::judge(picture.result, model.threshold);
+        if (picture.result.verdict_defective) {
+          picture.result.blobs = eval::find_blobs(picture.anomaly, static_cast<int>(size), static_cast<int>(size),
+                                                  model.threshold.threshold, options.min_blob_area);
+        }
+        ++next;
+      }
+      picture.loaded = std::move(loaded[i]);
+      take(std::move(picture));
+    }
+    done += chunk.size();
+  }
+  return done;
+}
+
+}  // namespace ddpmts::app

@@ -1,0 +1,30 @@
+// ddpmts: finds defects on industrial surfaces after learning from good parts alone.
+// Exit codes: 0 done, 1 failed (one line on stderr says why), 2 called wrongly.
+#include <cstdio>
+#include <exception>
+
+#include "app/commands.h"
+#include "app/version.h"
+
+int main(int argc, char** argv) {
+  CLI::App app("Learns from pictures of good parts, then finds, outlines and scores defects in new ones.", "ddpmts");
+  app.set_version_flag("--version", ddpmts::app::kVersion);
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(34);
+  app.option_defaults()->always_capture_default();
+  ddpmts::app::add_train(app);
+  ddpmts::app::add_test(app);
+  ddpmts::app::add_predict(app);
+  ddpmts::app::add_info(app);
+  ddpmts::app::add_check(app);
+  ddpmts::app::add_draw(app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "ddpmts: %s\n", e.what());
+    return 1;
+  }
+  return 0;
+}

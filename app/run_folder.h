@@ -1,0 +1,28 @@
+// What lies where in a run: the folder that `train` makes and the other commands read.
+#pragma once
+
+#include <filesystem>
+
+#include "models/model_file.h"
+
+namespace ddpmts::app {
+
+struct RunFolder {
+  std::filesystem::path root;
+
+  std::filesystem::path model() const { return root / "model.safetensors"; }
+  std::filesystem::path checkpoint() const { return root / "checkpoint.safetensors"; }
+  std::filesystem::path config() const { return root / "config.json"; }
+  std::filesystem::path log() const { return root / "training.jsonl"; }
+};
+
+/// "cpu" or "cuda[:index]". Throws Error on anything else.
+Device parse_device(const std::string& text);
+
+/// The model of a run folder, or a model file itself. Throws FileError saying what a run is when there is none.
+Model open_model(const std::filesystem::path& run_or_file, const std::string& precision, const std::string& device);
+
+/// Makes the folder and its parents; throws FileError.
+void make_folder(const std::filesystem::path& folder);
+
+}  // namespace ddpmts::app

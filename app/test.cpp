@@ -1,0 +1,42 @@
+// `ddpmts test RUN DATA`: inspects a labelled test set; writes results.json, results.csv and report.html.
+#include <algorithm>
+
+#include "app/commands.h"
+#include "app/interrupt.h"
+#include "app/test_run.h"
+#include "engine/files/atomic_file.h"
+
+namespace ddpmts::app {
+namespace {
+
+struct TestOptions {
+  std::string run, data, output, precision = "auto", device = "cpu";
+  TestRunOptions test;
+};
+
+void run_test_command(const TestOptions& options) {
+  watch_for_interrupt();
+  const Model model = open_model(options.run, options.precision, options.device);
+  const Dataset dataset = scan_dataset(options.data);
+  std::filesystem::path output = options.output;
+  if (output.empty()) output = std::filesystem::is_directory(options.run) ? options.run : ".";
+  test_run(model, dataset, output, options.test);
+}
+
+}  // namespace
+
+void add_test(CLI::App& app) {
+  const auto options = std::make_shared<TestOptions>();
+  CLI::App* command = app.add_subcommand("test", "Measure a trained detector on labelled pictures; write a report.");
+  command->add_option("run", options->run, "Run folder, or its model.safetensors")->required();
+  command->add_option("data", options->data, "Dataset folder: MVTec layout, or good/ and bad/ (and masks/)")->required();
+  command->add_option("-o,--output", options->output, "Folder for the results; default: the run folder");
+  command->add_option("--precision", options->precision, "auto, f32 or bf16");
+  command->add_option("--device", options->device, "cpu or cuda[:index]");
+  command->add_option("--batch", options->test.batch, "Pictures inspected at once")->check(CLI::PositiveNumber);
+  command->add_option("--gallery", options->test.gallery, "Pictures shown in the report, worst mistakes first")
+      ->check(CLI::NonNegativeNumber);
+  command->callback([options] { run_test_command(*options); });
+}
+
+}  // namespace ddpmts::app

@@ -1,0 +1,116 @@
+#include "app/test_run.h"
+
+#include <cstdio>
+
+#include "app/interrupt.h"
+#include "app/overlay.h"
+#include "app/progress_line.h"
+#include "data/image_png.h"
+#include "engine/files/atomic_file.h"
+#include "eval/report.h"
+
+namespace ddpmts::app {
+namespace {
+
+std::string percent(const std::optional<double>& value) {
+  return value ? fmt::format("{:6.2f} %", *value * 100) : std::string("     --");
+}
+
+void print_summary(const eval::Summary& s) {
+  std::printf("image AUROC  %s   F1-max %s\n", percent(s.image_auroc).c_str(), percent(s.f1_max).c_str());
+  std::printf("pixel AUROC  %s   AP     %s   AUPRO %s\n", percent(s.pixel_auroc).c_str(), percent(s.pixel_ap).c_str(),
+              percent(s.aupro).c_str());
+  if (s.confusion) {
+    std::printf("at the threshold: %d of %d defects found, %d of %d good parts alarmed\n", s.confusion->defects_found,
+                s.confusion->defects_found + s.confusion->defects_missed, s.confusion->false_alarms,
+                s.confusion->false_alarms + s.confusion->good_passed);
+  }
+  if (s.errors > 0) std::printf("%d pictures could not be judged: see the report\n", s.errors);
+}
+
+// The pictures of one test run, kept until the metrics over all of them are known.
+struct Found {
+  std::vector<eval::PictureResult> results;
+  std::vector<std::vector<float>> maps;
+  std::vector<LoadedPicture> pictures;
+};
+
+// Where a gallery has fewer places than pictures: the worst mistakes, then what lies nearest to the threshold.
+std::vector<std::size_t> choose_gallery(const Found& found, int places) {
+  std::vector<eval::GalleryItem> items(found.results.size());
+  for (std::size_t i = 0; i < items.size(); ++i) items[i].result = found.results[i];
+  std::vector<std::size_t> order = eval::worst_first(items);
+  std::erase_if(order, [&](std::size_t i) { return !found.results[i].error.empty(); });
+  if (order.size() > static_cast<std::size_t>(places)) order.resize(static_cast<std::size_t>(places));
+  return order;
+}
+
+eval::GalleryItem gallery_item(const Found& found, std::size_t i, int size, const eval::Calibration& threshold) {
+  eval::GalleryItem item;
+  item.result = found.results[i];
+  const LoadedPicture& picture = found.pictures[i];
+  item.picture_png = base64(encode_png(picture.image));
+  item.overlay_png = base64(encode_png(heat_overlay(picture.image, normalized_map(found.maps[i], size, size, threshold))));
+  if (picture.mask_state == MaskState::marked) item.mask_outline_png = base64(encode_png(outline(picture.mask)));
+  return item;
+}
+
+}  // namespace
+
+eval::Summary test_run(const Model& model, const Dataset& dataset, const std::filesystem::path& output,
+                       const TestRunOptions& options) {
+  if (dataset.test.empty()) {
+    throw_error("{} has no test pictures; put some under test/<type>/ or bad/, or inspect single pictures with `ddpmts "
+                "predict`",
+                in_quotes(dataset.root));
+  }
+  make_folder(output);
+  const int size = static_cast<int>(model.detector->config().size);
+  Found found;
+  ProgressLine line;
+  InspectOptions inspect;
+  inspect.batch = options.batch;
+  inspect.with_masks = true;
+  const std::size_t done = inspect_samples(model, dataset.test, inspect, [&](InspectedPicture&& picture) {
+    picture.result.path = std::filesystem::relative(picture.sample->path, dataset.root).string();
+    found.results.push_back(std::move(picture.result));
+    found.maps.push_back(std::move(picture.anomaly));
+    found.pictures.push_back(std::move(picture.loaded));
+    if (line.due()) line.show(fmt::format("testing {}/{}", found.results.size(), dataset.test.size()));
+  });
+  line.finish();
+  if (done < dataset.test.size()) throw_error("interrupted after {} of {} pictures; nothing was written", done, dataset.test.size());
+
+  std::vector<eval::PictureMap> maps;
+  for (std::size_t i = 0; i < found.results.size(); ++i) {
+    if (found.results[i].error.empty() && found.pictures[i].counts_for_pixel_metrics()) {
+      const auto& mask = found.pictures[i].mask.value;
+      maps.push_back({found.maps[i], mask, size, size, found.results[i].path});
+    }
+    if (found.pictures[i].mask_state == MaskState::unmarked) {
+      std::fprintf(stderr, "%s: its mask marks nothing; left out of the pixel metrics\n", found.results[i].path.c_str());
+    }
+  }
+  // Pixel metrics need masks of defects, not only good pictures.
+  const bool any_marked = std::any_of(found.pictures.begin(), found.pictures.end(),
+                                      [](const LoadedPicture& p) { return p.mask_state == MaskState::marked; });
+  if (!any_marked) maps.clear();
+  const eval::Summary summary = eval::summarize(found.results, maps, model.threshold);
+
+  std::vector<eval::GalleryItem> gallery;
+  for (const std::size_t i : choose_gallery(found, options.gallery)) {
+    gallery.push_back(gallery_item(found, i, size, model.threshold));
+  }
+  eval::ReportText text;
+  text.title = fmt::format("Inspection of {}", dataset.root.filename().string());
+  text.subtitle = fmt::format("{} pictures, {} x {}, {}", found.results.size(), size, size,
+                              name_of(model.detector->config().precision));
+  write_file_atomically(output / "results.json", eval::results_json(summary, found.results));
+  write_file_atomically(output / "results.csv", eval::results_csv(summary, found.results));
+  write_file_atomically(output / "report.html", eval::report_html(summary, found.results, gallery, text));
+  print_summary(summary);
+  std::printf("report: %s\n", (output / "report.html").c_str());
+  return summary;
+}
+
+}  // namespace ddpmts::app

@@ -1,0 +1,18 @@
+// Tests a model on a dataset and writes what was found: results.json, results.csv, report.html.
+#pragma once
+
+#include "app/inspect_samples.h"
+#include "app/run_folder.h"
+
+namespace ddpmts::app {
+
+struct TestRunOptions {
+  std::int64_t batch = 8;
+  int gallery = 120;
+};
+
+/// Prints a short table and the report's path. Throws Error when the dataset has no test pictures.
+eval::Summary test_run(const Model& model, const Dataset& dataset, const std::filesystem::path& output,
+                       const TestRunOptions& options);
+
+}  // namespace ddpmts::app

@@ -1,0 +1,84 @@
+// `ddpmts train DATA -o RUN`: learns from good parts; then tests, when the dataset has a test set.
+#include <cstdio>
+
+#include "app/commands.h"
+#include "app/teacher_search.h"
+#include "app/test_run.h"
+#include "app/training_session.h"
+
+namespace ddpmts::app {
+namespace {
+
+struct TrainOptions {
+  RunConfig config;
+  SessionOptions session;
+  std::string run;
+  std::string precision = "auto", head = "s", schedule = "joint", augment = "small", source, flip = "none";
+  bool test = true;
+};
+
+void run_train(TrainOptions& o) {
+  RunConfig& config = o.config;
+  const Device device = parse_device(o.session.device);
+  config.detector.precision = parse_precision(o.precision, device);
+  config.detector.head = parse_head_size(o.head);
+  config.training.schedule = parse_schedule(o.schedule);
+  config.training.synthesis.augmentation = augmentation_named(o.augment);
+  config.training.synthesis.flip_horizontal = o.flip == "horizontal" || o.flip == "both";
+  config.training.synthesis.flip_vertical = o.flip == "vertical" || o.flip == "both";
+  set_sources(config.training.synthesis, o.source);
+  if (config.steps > 0) config.minutes = 0;
+  if (!o.session.resume) config.teacher = find_teacher(config.teacher);
+
+  const RunFolder run{o.run};
+  if (run_training(config, run, o.session) == SessionEnd::interrupted) return;
+  std::printf("model: %s\n", run.model().c_str());
+  const Dataset dataset = scan_dataset(config.data);
+  if (!o.test || dataset.test.empty()) return;
+  test_run(load_model(run.model(), "auto", device), dataset, run.root, {});
+}
+
+}  // namespace
+
+void add_train(CLI::App& app) {
+  const auto o = std::make_shared<TrainOptions>();
+  o->source = sources_text(o->config.training.synthesis);
+  RunConfig& c = o->config;
+  CLI::App* command = app.add_subcommand("train", "Learn what good parts look like.");
+  command->add_option("data", c.data, "Folder of good pictures, MVTec layout, or good/ and bad/")->required();
+  command->add_option("-o,--output", o->run, "Run folder: model, log, report")->required();
+  command->add_option("--teacher", c.teacher, "ResNet-18 weights (safetensors); default: $DDPMTS_TEACHER, then weights/");
+  command->add_option("--minutes", c.minutes, "Training time")->check(CLI::PositiveNumber);
+  command->add_option("--steps", c.steps, "Optimiser steps, instead of minutes")->check(CLI::NonNegativeNumber);
+  command->add_option("--seed", c.training.seed, "Seed of everything random");
+  command->add_option("--batch", c.training.batch, "Triplets per step")->check(CLI::Range(1, 1024));
+  command->add_option("--size", c.detector.size, "Pictures are resized to this square, a multiple of 32")
+      ->check(CLI::Range(32, 2048));
+  command->add_option("--head", o->head, "Segmentation head: s, m or l (64, 128, 256 channels)")
+      ->check(CLI::IsMember({"s", "m", "l"}));
+  command->add_option("--precision", o->precision, "auto, f32 or bf16")->check(CLI::IsMember({"auto", "f32", "bf16"}));
+  command->add_option("--device", o->session.device, "cpu or cuda[:index]");
+  command->add_option("--schedule", o->schedule, "joint (multi-task) or two-stage")
+      ->check(CLI::IsMember({"joint", "two-stage"}));
+  command->add_option("--source", o->source, "Weights of the defect sources: self, texture, folder");
+  command->add_option("--folder", c.folder, "Pictures for the source `folder`, for example textures");
+  command->add_option("--augment", o->augment, "How good pictures are turned: none, small, quarter, rotate")
+      ->check(CLI::IsMember({"none", "small", "quarter", "rotate"}));
+  command->add_option("--flip", o->flip, "Mirror good pictures: none, horizontal, vertical, both")
+      ->check(CLI::IsMember({"none", "horizontal", "vertical", "both"}));
+  command->add_option("--learning-rate", c.training.learning_rate, "AdamW's, at its peak")->check(CLI::PositiveNumber);
+  command->add_option("--segmentation-weight", c.training.segmentation_weight, "Weight of the pixel loss")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--held-out", c.held_out, "Share of good pictures that only set the threshold")
+      ->check(CLI::Range(0.01, 0.9));
+  command->add_option("--false-alarm-rate", c.false_alarm_rate, "Good parts that may be called defective")
+      ->check(CLI::Range(1e-6, 0.5));
+  command->add_option("--checkpoint-minutes", o->session.checkpoint_minutes, "Time between checkpoints")
+      ->check(CLI::NonNegativeNumber);
+  command->add_flag("--resume", o->session.resume, "Continue an interrupted run with its own settings");
+  command->add_flag("--overwrite", o->session.overwrite, "Replace a run that is there");
+  command->add_flag("--test,!--no-test", o->test, "Test afterwards when there are test pictures");
+  command->callback([o] { run_train(*o); });
+}
+
+}  // namespace ddpmts::app

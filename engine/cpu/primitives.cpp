@@ -1,0 +1,391 @@
+// Convolution, matrix product and pooling by oneDNN. Everything that differs between oneDNN 2.x (operation
+// descriptors) and 3.x is in this file.
+//
+// Activations stay NHWC, where oneDNN 2.6 picks its AMX kernels. Weights are packed from KRSC into the layout
+// that a kernel asks for; the packed copy is kept with the parameter until its version changes, so a frozen
+// network packs once.
+#include "engine/cpu/primitives.h"
+
+#include <omp.h>
+
+#include <dnnl.hpp>
+#include <functional>
+#include <list>
+#include <mutex>
+#include <unordered_map>
+
+#include "kernels/launch.h"
+
+namespace ddpmts::cpu {
+namespace {
+
+using dnnl::memory;
+
+dnnl::engine& onednn_engine() {
+  static auto* engine = new dnnl::engine(dnnl::engine::kind::cpu, 0);
+  return *engine;
+}
+
+dnnl::stream& onednn_stream() {
+  thread_local dnnl::stream stream(onednn_engine());
+  return stream;
+}
+
+memory::data_type data_type(DType type) {
+  return type == DType::bf16 ? memory::data_type::bf16 : memory::data_type::f32;
+}
+
+memory::desc activation(std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w, DType type) {
+  return {{n, c, h, w}, data_type(type), memory::format_tag::nhwc};
+}
+
+memory::desc weight_desc(const ConvShape& s, DType type, memory::format_tag layout) {
+  return {{s.k, s.c, s.r, s.s}, data_type(type), layout};
+}
+
+memory wrap(const memory::desc& desc, const void* data) {
+  return {desc, onednn_engine(), const_cast<void*>(data)};
+}
+
+// Turns a oneDNN exception into ours, with what was being computed.
+template <class F>
+auto checked(const std::string& what, F&& f) -> decltype(f()) {
+  try {
+    return f();
+  } catch (const dnnl::error& e) {
+    throw_error<DeviceError>("oneDNN could not compute {} on the CPU: {}", what, e.what());
+  }
+}
+
+std::string text(const ConvShape& s) {
+  return fmt::format("convolution {}x{}x{}x{} {} -> {} channels, {}x{}, stride {}, padding {}, dilation {}",
+                     s.n, s.h, s.w, s.c, name_of(s.type), s.k, s.r, s.s, s.stride, s.padding, s.dilation);
+}
+
+// A primitive with what must be handed to it on each call.
+struct Plan {
+  dnnl::primitive primitive;
+  memory::desc weights;  // the layout wanted, for convolutions
+  memory::desc scratch;
+  memory::desc workspace;  // pooling
+};
+
+void execute(const Plan& plan, std::unordered_map<int, memory> args) {
+  const Buffer scratch({}, plan.scratch.get_size());
+  args.emplace(DNNL_ARG_SCRATCHPAD, wrap(plan.scratch, scratch.data()));
+  plan.primitive.execute(onednn_stream(), args);
+  onednn_stream().wait();
+}
+
+void hash_combine(std::size_t& seed, std::int64_t value) {
+  seed ^= std::hash<std::int64_t>{}(value) + 0x9e3779b97f4a7c15ULL + (seed << 6) + (seed >> 2);
+}
+
+// Least recently used plans, keyed by a plain struct. 512 holds every shape of a training run and an
+// inspection.
+template <class Key, class Hash>
+class PlanCache {
+ public:
+  const Plan& get(const Key& key, const std::function<Plan()>& make) {
+    const auto found = index_.find(key);
+    if (found != index_.end()) {
+      order_.splice(order_.begin(), order_, found->second);
+      return found->second->second;
+    }
+    order_.emplace_front(key, make());
+    index_[key] = order_.begin();
+    if (order_.size() > kCapacity) {
+      index_.erase(order_.back().first);
+      order_.pop_back();
+    }
+    return order_.front().second;
+  }
+
+ private:
+  static constexpr std::size_t kCapacity = 512;
+  std::list<std::pair<Key, Plan>> order_;
+  std::unordered_map<Key, typename std::list<std::pair<Key, Plan>>::iterator, Hash> index_;
+};
+
+enum class ConvPass : std::uint8_t { forward, backward_data, backward_weights };
+
+struct ConvKey {
+  ConvShape shape;
+  ConvPass pass = ConvPass::forward;
+  bool bias = false, accumulate = false, relu = false;
+  bool operator==(const ConvKey&) const = default;
+};
+
+struct ConvKeyHash {
+  std::size_t operator()(const ConvKey& key) const {
+    const ConvShape& s = key.shape;
+    std::size_t seed = static_cast<std::size_t>(key.pass);
+    for (const std::int64_t v :
+         {s.n, s.h, s.w, s.c, s.k, s.r, s.s, s.stride, s.padding, s.dilation,
+          static_cast<std::int64_t>(s.type), static_cast<std::int64_t>(key.bias),
+          static_cast<std::int64_t>(key.accumulate), static_cast<std::int64_t>(key.relu)}) {
+      hash_combine(seed, v);
+    }
+    return seed;
+  }
+};
+
+Plan make_conv_plan(const ConvKey& key) {
+  const ConvShape& s = key.shape;
+  const auto algorithm = dnnl::algorithm::convolution_direct;
+  const auto x = activation(s.n, s.c, s.h, s.w, s.type);
+  const auto y = activation(s.n, s.k, s.out_h(), s.out_w(), s.type);
+  const auto w = weight_desc(s, s.type, memory::format_tag::any);
+  const memory::desc bias =
+      key.bias ? memory::desc({s.k}, memory::data_type::f32, memory::format_tag::a) : memory::desc();
+  const memory::dims strides{s.stride, s.stride};
+  const memory::dims dilations{s.dilation - 1, s.dilation - 1};
+  const memory::dims padding{s.padding, s.padding};
+
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  dnnl::primitive_attr forward_attributes = attributes;
+  if (key.pass == ConvPass::forward) {
+    dnnl::post_ops post_ops;
+    if (key.accumulate) post_ops.append_sum(1.0f);
+    if (key.relu) post_ops.append_eltwise(1.0f, dnnl::algorithm::eltwise_relu, 0.0f, 0.0f);
+    forward_attributes.set_post_ops(post_ops);
+  }
+  // The kernel for inference with a bias and an epilogue; the backward passes ask for the training one as a
+  // hint.
+  const auto kind =
+      key.pass == ConvPass::forward ? dnnl::prop_kind::forward_inference : dnnl::prop_kind::forward_training;
+  const dnnl::convolution_forward::primitive_desc forward(
+      {kind, algorithm, x, w, bias, y, strides, dilations, padding, padding}, forward_attributes,
+      onednn_engine());
+
+  switch (key.pass) {
+    case ConvPass::forward:
+      return {dnnl::convolution_forward(forward), forward.weights_desc(), forward.scratchpad_desc(), {}};
+    case ConvPass::backward_data: {
+      const dnnl::convolution_backward_data::primitive_desc backward(
+          {algorithm, x, w, y, strides, dilations, padding, padding}, attributes, onednn_engine(), forward);
+      return {
+          dnnl::convolution_backward_data(backward), backward.weights_desc(), backward.scratchpad_desc(), {}};
+    }
+    case ConvPass::backward_weights:
+      break;
+  }
+  const auto dw = weight_desc(s, DType::f32, memory::format_tag::any);
+  const dnnl::convolution_backward_weights::primitive_desc backward(
+      {algorithm, x, dw, bias, y, strides, dilations, padding, padding}, attributes, onednn_engine(),
+      forward);
+  return {dnnl::convolution_backward_weights(backward),
+          backward.diff_weights_desc(),
+          backward.scratchpad_desc(),
+          {}};
+}
+
+const Plan& conv_plan(const ConvKey& key) {
+  thread_local PlanCache<ConvKey, ConvKeyHash> cache;
+  return cache.get(key, [&] { return checked(text(key.shape), [&] { return make_conv_plan(key); }); });
+}
+
+void reorder(const memory& from, const memory& to) {
+  if (from.get_desc() == to.get_desc()) {
+    copy_bytes(to.get_data_handle(), {}, from.get_data_handle(), {}, to.get_desc().get_size());
+    return;
+  }
+  const dnnl::reorder::primitive_desc desc(from, to);
+  dnnl::reorder(desc).execute(onednn_stream(), const_cast<memory&>(from), const_cast<memory&>(to));
+  onednn_stream().wait();
+}
+
+// A weight in the layouts that its kernels asked for.
+struct OnednnPackedWeights : PackedWeights {
+  struct Entry {
+    memory::desc desc;
+    Buffer data;
+    std::int64_t version = 0;
+  };
+  std::list<Entry> entries;
+  std::mutex mutex;  // several threads may inspect with one network
+};
+
+const void* packed_weight(const ConvShape& shape, Parameter& weight, const memory::desc& wanted) {
+  static std::mutex creation;
+  OnednnPackedWeights* packed = nullptr;
+  {
+    const std::lock_guard lock(creation);
+    if (!weight.packed) weight.packed = std::make_unique<OnednnPackedWeights>();
+    packed = static_cast<OnednnPackedWeights*>(weight.packed.get());
+  }
+  const std::lock_guard lock(packed->mutex);
+  OnednnPackedWeights::Entry* entry = nullptr;
+  for (auto& candidate : packed->entries) {
+    if (candidate.desc == wanted) entry = &candidate;
+  }
+  if (entry == nullptr) entry = &packed->entries.emplace_back(wanted, Buffer({}, wanted.get_size()), 0);
+  if (entry->version != weight.version()) {
+    const auto plain = weight_desc(shape, shape.type, memory::format_tag::ohwi);
+    reorder(wrap(plain, weight.compute(shape.type).raw()), wrap(wanted, entry->data.data()));
+    entry->version = weight.version();
+  }
+  return entry->data.data();
+}
+
+}  // namespace
+
+void conv_forward(const ConvShape& s, const void* x, Parameter& weight, const ConvEpilogue& epilogue,
+                  void* y) {
+  const ConvKey key{s, ConvPass::forward, epilogue.bias != nullptr, epilogue.accumulate, epilogue.relu};
+  const Plan& plan = conv_plan(key);
+  std::unordered_map<int, memory> args{
+      {DNNL_ARG_SRC, wrap(activation(s.n, s.c, s.h, s.w, s.type), x)},
+      {DNNL_ARG_WEIGHTS, wrap(plan.weights, packed_weight(s, weight, plan.weights))},
+      {DNNL_ARG_DST, wrap(activation(s.n, s.k, s.out_h(), s.out_w(), s.type), y)}};
+  if (key.bias) {
+    args.emplace(DNNL_ARG_BIAS, wrap({{s.k}, memory::data_type::f32, memory::format_tag::a}, epilogue.bias));
+  }
+  checked(text(s), [&] { execute(plan, std::move(args)); });
+}
+
+void conv_backward_data(const ConvShape& s, const void* dy, Parameter& weight, void* dx) {
+  const Plan& plan = conv_plan({s, ConvPass::backward_data});
+  checked(text(s), [&] {
+    execute(plan, {{DNNL_ARG_DIFF_DST, wrap(activation(s.n, s.k, s.out_h(), s.out_w(), s.type), dy)},
+                   {DNNL_ARG_WEIGHTS, wrap(plan.weights, packed_weight(s, weight, plan.weights))},
+                   {DNNL_ARG_DIFF_SRC, wrap(activation(s.n, s.c, s.h, s.w, s.type), dx)}});
+  });
+}
+
+void conv_backward_weights(const ConvShape& s, const void* x, const void* dy, float* dw, float* dbias) {
+  const Plan& plan = conv_plan({s, ConvPass::backward_weights, dbias != nullptr});
+  const Buffer packed({}, plan.weights.get_size());
+  std::unordered_map<int, memory> args{
+      {DNNL_ARG_SRC, wrap(activation(s.n, s.c, s.h, s.w, s.type), x)},
+      {DNNL_ARG_DIFF_DST, wrap(activation(s.n, s.k, s.out_h(), s.out_w(), s.type), dy)},
+      {DNNL_ARG_DIFF_WEIGHTS, wrap(plan.weights, packed.data())}};
+  if (dbias != nullptr) {
+    args.emplace(DNNL_ARG_DIFF_BIAS, wrap({{s.k}, memory::data_type::f32, memory::format_tag::a}, dbias));
+  }
+  checked(text(s), [&] {
+    execute(plan, std::move(args));
+    reorder(wrap(plan.weights, packed.data()),
+            wrap(weight_desc(s, DType::f32, memory::format_tag::ohwi), dw));
+  });
+}
+
+void matmul(const MatmulShape& s, const void* a, const void* b, const float* bias, void* c) {
+  using tag = memory::format_tag;
+  const memory::desc a_desc({s.m, s.k}, data_type(s.type), s.transpose_a ? tag::ba : tag::ab);
+  const memory::desc b_desc({s.k, s.n}, data_type(s.type), s.transpose_b ? tag::ba : tag::ab);
+  const memory::desc c_desc({s.m, s.n}, data_type(s.result_type), tag::ab);
+  const memory::desc bias_desc =
+      bias != nullptr ? memory::desc({1, s.n}, memory::data_type::f32, tag::ab) : memory::desc();
+  checked(fmt::format("matrix product [{}, {}] x [{}, {}]", s.m, s.k, s.k, s.n), [&] {
+    dnnl::primitive_attr attributes;
+    attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+    // oneDNN keeps its own cache of compiled kernels; making the descriptor again costs microseconds.
+    const dnnl::matmul::primitive_desc desc({a_desc, b_desc, bias_desc, c_desc}, attributes, onednn_engine());
+    std::unordered_map<int, memory> args{{DNNL_ARG_SRC, wrap(a_desc, a)},
+                                         {DNNL_ARG_WEIGHTS, wrap(b_desc, b)},
+                                         {DNNL_ARG_DST, wrap(c_desc, c)}};
+    if (bias != nullptr) args.emplace(DNNL_ARG_BIAS, wrap(bias_desc, bias));
+    execute({dnnl::matmul(desc), {}, desc.scratchpad_desc(), {}}, std::move(args));
+  });
+}
+
+namespace {
+
+struct PoolKey {
+  PoolShape shape;
+  bool training = false;
+  bool backward = false;
+  bool operator==(const PoolKey&) const = default;
+};
+
+struct PoolKeyHash {
+  std::size_t operator()(const PoolKey& key) const {
+    const PoolShape& s = key.shape;
+    std::size_t seed = static_cast<std::size_t>(s.kind);
+    for (const std::int64_t v :
+         {s.n, s.h, s.w, s.c, s.window_h, s.window_w, s.stride, s.padding, static_cast<std::int64_t>(s.type),
+          static_cast<std::int64_t>(key.training), static_cast<std::int64_t>(key.backward)}) {
+      hash_combine(seed, v);
+    }
+    return seed;
+  }
+};
+
+std::string text(const PoolShape& s) {
+  return fmt::format("pooling {}x{} of {}x{}x{}x{} {}", s.window_h, s.window_w, s.n, s.h, s.w, s.c,
+                     name_of(s.type));
+}
+
+Plan make_pool_plan(const PoolKey& key) {
+  const PoolShape& s = key.shape;
+  const auto algorithm =
+      s.kind == PoolKind::max ? dnnl::algorithm::pooling_max : dnnl::algorithm::pooling_avg_exclude_padding;
+  const auto x = activation(s.n, s.c, s.h, s.w, s.type);
+  const auto y = activation(s.n, s.c, s.out_h(), s.out_w(), s.type);
+  const memory::dims strides{s.stride, s.stride};
+  const memory::dims window{s.window_h, s.window_w};
+  // What the last window lacks on the right and below, given the rounded-down output size.
+  const memory::dims begin{s.padding, s.padding};
+  const memory::dims end{(s.out_h() - 1) * s.stride + s.window_h - s.h - s.padding,
+                         (s.out_w() - 1) * s.stride + s.window_w - s.w - s.padding};
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  const auto kind =
+      key.training || key.backward ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference;
+  const dnnl::pooling_forward::primitive_desc forward({kind, algorithm, x, y, strides, window, begin, end},
+                                                      attributes, onednn_engine());
+  if (!key.backward) {
+    return {dnnl::pooling_forward(forward), {}, forward.scratchpad_desc(), forward.workspace_desc()};
+  }
+  const dnnl::pooling_backward::primitive_desc backward({algorithm, x, y, strides, window, begin, end},
+                                                        attributes, onednn_engine(), forward);
+  return {dnnl::pooling_backward(backward), {}, backward.scratchpad_desc(), forward.workspace_desc()};
+}
+
+const Plan& pool_plan(const PoolKey& key) {
+  thread_local PlanCache<PoolKey, PoolKeyHash> cache;
+  return cache.get(key, [&] { return checked(text(key.shape), [&] { return make_pool_plan(key); }); });
+}
+
+}  // namespace
+
+std::size_t pool_workspace_bytes(const PoolShape& s) {
+  return s.kind == PoolKind::max ? pool_plan({s, true, false}).workspace.get_size() : 0;
+}
+
+void pool_forward(const PoolShape& s, const void* x, void* y, void* workspace) {
+  const Plan& plan = pool_plan({s, workspace != nullptr, false});
+  std::unordered_map<int, memory> args{
+      {DNNL_ARG_SRC, wrap(activation(s.n, s.c, s.h, s.w, s.type), x)},
+      {DNNL_ARG_DST, wrap(activation(s.n, s.c, s.out_h(), s.out_w(), s.type), y)}};
+  if (workspace != nullptr) args.emplace(DNNL_ARG_WORKSPACE, wrap(plan.workspace, workspace));
+  checked(text(s), [&] { execute(plan, std::move(args)); });
+}
+
+void pool_backward(const PoolShape& s, const void* dy, const void* workspace, void* dx) {
+  const Plan& plan = pool_plan({s, true, true});
+  std::unordered_map<int, memory> args{
+      {DNNL_ARG_DIFF_DST, wrap(activation(s.n, s.c, s.out_h(), s.out_w(), s.type), dy)},
+      {DNNL_ARG_DIFF_SRC, wrap(activation(s.n, s.c, s.h, s.w, s.type), dx)}};
+  if (workspace != nullptr) args.emplace(DNNL_ARG_WORKSPACE, wrap(plan.workspace, workspace));
+  checked(text(s), [&] { execute(plan, std::move(args)); });
+}
+
+bool has_fast_bf16() {
+  const dnnl::cpu_isa isa = dnnl::get_effective_cpu_isa();
+  return isa == dnnl::cpu_isa::avx512_core_bf16 || isa == dnnl::cpu_isa::avx512_core_amx;
+}
+
+std::string describe() {
+  const dnnl_version_t* version = dnnl_version();
+  const char* isa = "without AVX-512 bf16";
+  if (dnnl::get_effective_cpu_isa() == dnnl::cpu_isa::avx512_core_bf16) isa = "with AVX512_BF16";
+  if (dnnl::get_effective_cpu_isa() == dnnl::cpu_isa::avx512_core_amx) isa = "with AMX";
+  return fmt::format("{} threads, kernels for {}, oneDNN {}.{}.{} {}", omp_get_max_threads(),
+                     kernels::name_of(kernels::cpu_isa()), version->major, version->minor, version->patch,
+                     isa);
+}
+
+}  // namespace ddpmts::cpu

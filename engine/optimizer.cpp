@@ -1,0 +1,121 @@
+#include "engine/optimizer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <numbers>
+
+namespace ddpmts {
+
+Optimizer::Optimizer(const ParameterList& parameters, const OptimizerConfig& config) : config_(config) {
+  for (const ParameterPtr& parameter : parameters) {
+    if (!parameter->trainable()) continue;
+    const Tensor& value = parameter->value();
+    Entry entry{parameter, Tensor::zeros(value.shape(), DType::f32, value.device()), {}, {}};
+    if (config.kind == kernels::OptimizerKind::adamw) {
+      entry.second_moment = Tensor::zeros(value.shape(), DType::f32, value.device());
+    }
+    if (config.average_decay > 0) entry.average = value.clone();
+    entries_.push_back(std::move(entry));
+  }
+  if (entries_.empty()) throw_error("optimiser: there is nothing to train");
+  norm_ = Tensor::zeros({2}, DType::f32, entries_[0].parameter->value().device());
+}
+
+void Optimizer::scale_lr(const std::string& prefix, float scale) {
+  for (Entry& entry : entries_) {
+    if (entry.parameter->name().starts_with(prefix)) entry.lr_scale *= scale;
+  }
+}
+
+StepReport Optimizer::step(float learning_rate) {
+  std::vector<kernels::ParameterSlot> slots;
+  slots.reserve(entries_.size());
+  for (Entry& entry : entries_) {
+    Parameter& p = *entry.parameter;
+    if (!p.has_grad()) continue;
+    kernels::ParameterSlot slot;
+    slot.count = p.value().count();
+    slot.value = p.value().data<float>();
+    slot.grad = p.grad().data<float>();
+    slot.first_moment = entry.first_moment.data<float>();
+    slot.second_moment = entry.second_moment ? entry.second_moment.data<float>() : nullptr;
+    slot.low_precision = p.has_low_precision() ? p.low_precision().data<bf16>() : nullptr;
+    slot.average = entry.average ? entry.average.data<float>() : nullptr;
+    slot.lr_scale = entry.lr_scale;
+    slot.weight_decay = p.decays() || config_.decay_all ? config_.weight_decay : 0.0f;
+    slots.push_back(slot);
+  }
+  if (slots.empty()) throw_error("optimiser: no parameter has a gradient; call backward() first");
+
+  const Device device = norm_.device();
+  kernels::GradientNormArgs norm_args;
+  norm_args.slots = slots.data();
+  norm_args.slot_count = static_cast<std::int64_t>(slots.size());
+  norm_args.norm = norm_.data<float>();
+  DDPMTS_LAUNCH(device, gradient_norm, norm_args);
+  const std::vector<float> norm = norm_.to_floats();
+  const StepReport report{norm[0], norm[1] != 0.0f};
+
+  if (report.finite) {
+    ++steps_;
+    kernels::OptimizerStepArgs args;
+    args.kind = config_.kind;
+    args.slots = slots.data();
+    args.slot_count = norm_args.slot_count;
+    args.learning_rate = learning_rate;
+    args.momentum = config_.momentum;
+    args.beta1 = config_.beta1;
+    args.beta2 = config_.beta2;
+    args.epsilon = config_.epsilon;
+    args.step = steps_;
+    args.average_decay = config_.average_decay;
+    args.norm = norm_.data<float>();
+    args.max_norm = config_.max_grad_norm;
+    DDPMTS_LAUNCH(device, optimizer_step, args);
+  }
+  for (Entry& entry : entries_) {
+    if (!entry.parameter->has_grad()) continue;
+    entry.parameter->clear_grad();
+    if (report.finite) entry.parameter->changed_with_copy();
+  }
+  return report;
+}
+
+std::vector<std::pair<std::string, Tensor>> Optimizer::state() const {
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  for (const Entry& entry : entries_) {
+    const std::string& name = entry.parameter->name();
+    tensors.emplace_back("first_moment." + name, entry.first_moment);
+    if (entry.second_moment) tensors.emplace_back("second_moment." + name, entry.second_moment);
+    if (entry.average) tensors.emplace_back("average." + name, entry.average);
+  }
+  return tensors;
+}
+
+void Optimizer::restore(std::int64_t steps,
+                        const std::function<Tensor(const std::string& name, const Shape& shape)>& find) {
+  for (auto& [name, tensor] : state()) {
+    Tensor target = tensor;
+    const Tensor stored = find(name, target.shape());
+    if (!stored) throw_error("optimiser: the checkpoint has no tensor '{}'", name);
+    target.copy_from(stored);
+  }
+  steps_ = steps;
+}
+
+Tensor Optimizer::average(const Parameter& parameter) const {
+  for (const Entry& entry : entries_) {
+    if (entry.parameter.get() == &parameter) return entry.average;
+  }
+  return {};
+}
+
+float cosine_schedule(double progress, double warmup, double floor) {
+  progress = std::clamp(progress, 0.0, 1.0);
+  if (warmup > 0 && progress < warmup) return static_cast<float>(progress / warmup);
+  const double rest = warmup < 1 ? (progress - warmup) / (1 - warmup) : 1.0;
+  return static_cast<float>(floor + (1 - floor) * 0.5 * (1 + std::cos(std::numbers::pi * rest)));
+}
+
+}  // namespace ddpmts

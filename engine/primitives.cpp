@@ -1,0 +1,56 @@
+// Sends each primitive to the device that holds the data.
+#include "engine/primitives.h"
+
+#include "engine/cpu/primitives.h"
+#include "engine/cuda/primitives.h"
+
+namespace ddpmts {
+
+void conv_forward(Device device, const ConvShape& shape, const void* x, Parameter& weight,
+                  const ConvEpilogue& epilogue, void* y) {
+  device.is_cuda() ? cuda::conv_forward(shape, x, weight, epilogue, y)
+                   : cpu::conv_forward(shape, x, weight, epilogue, y);
+}
+
+void conv_backward_data(Device device, const ConvShape& shape, const void* dy, Parameter& weight, void* dx) {
+  device.is_cuda() ? cuda::conv_backward_data(shape, dy, weight, dx)
+                   : cpu::conv_backward_data(shape, dy, weight, dx);
+}
+
+void conv_backward_weights(Device device, const ConvShape& shape, const void* x, const void* dy, float* dw,
+                           float* dbias) {
+  device.is_cuda() ? cuda::conv_backward_weights(shape, x, dy, dw, dbias)
+                   : cpu::conv_backward_weights(shape, x, dy, dw, dbias);
+}
+
+void matmul(Device device, const MatmulShape& shape, const void* a, const void* b, const float* bias,
+            void* c) {
+  device.is_cuda() ? cuda::matmul(shape, a, b, bias, c) : cpu::matmul(shape, a, b, bias, c);
+}
+
+std::size_t pool_workspace_bytes(Device device, const PoolShape& shape) {
+  return device.is_cuda() ? cuda::pool_workspace_bytes(shape) : cpu::pool_workspace_bytes(shape);
+}
+
+void pool_forward(Device device, const PoolShape& shape, const void* x, void* y, void* workspace) {
+  device.is_cuda() ? cuda::pool_forward(shape, x, y, workspace) : cpu::pool_forward(shape, x, y, workspace);
+}
+
+void pool_backward(Device device, const PoolShape& shape, const void* dy, const void* workspace, void* dx) {
+  device.is_cuda() ? cuda::pool_backward(shape, dy, workspace, dx)
+                   : cpu::pool_backward(shape, dy, workspace, dx);
+}
+
+kernels::Stream current_stream(Device device) {
+  return device.is_cuda() ? cuda::current_stream(device.index) : kernels::Stream{};
+}
+
+bool has_fast_bf16(Device device) {
+  return device.is_cuda() ? cuda::has_fast_bf16(device.index) : cpu::has_fast_bf16();
+}
+
+std::string describe(Device device) {
+  return device.is_cuda() ? cuda::describe(device.index) : cpu::describe();
+}
+
+}  // namespace ddpmts

@@ -1,0 +1,127 @@
+// The two machine-readable forms of a test run, results.json and results.csv.
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "eval/summary.h"
+
+namespace ddpmts::eval {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json or_null(const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); }
+
+Json label_or_null(const std::optional<bool>& defective) {
+  return defective ? Json(*defective ? "defective" : "good") : Json(nullptr);
+}
+
+Json json_of(const Blob& blob) {
+  return {{"x", blob.x},
+          {"y", blob.y},
+          {"width", blob.width},
+          {"height", blob.height},
+          {"area", blob.area},
+          {"max_value", static_cast<double>(blob.max_value)},
+          {"mean_value", blob.mean_value}};
+}
+
+Json json_of(const PictureResult& picture) {
+  Json json = {{"path", picture.path},
+               {"defect_type", picture.defect_type.empty() ? Json(nullptr) : Json(picture.defect_type)},
+               {"label", label_or_null(picture.defective)}};
+  const bool judged = picture.error.empty();
+  json["score"] = judged ? Json(static_cast<double>(picture.score)) : Json(nullptr);
+  json["normalized"] = judged ? Json(picture.normalized) : Json(nullptr);
+  json["verdict"] = judged ? label_or_null(picture.verdict_defective) : Json(nullptr);
+  json["milliseconds"] = judged ? Json(picture.milliseconds) : Json(nullptr);
+  json["blobs"] = Json::array();
+  if (judged) {
+    for (const Blob& blob : picture.blobs) json["blobs"].push_back(json_of(blob));
+  }
+  json["error"] = judged ? Json(nullptr) : Json(picture.error);
+  return json;
+}
+
+Json json_of(const TypeRow& row) {
+  return {{"defect_type", row.defect_type},
+          {"label", label_or_null(row.defective)},
+          {"count", row.count},
+          {"found", row.found},
+          {"mean_score", row.mean_score}};
+}
+
+/// A CSV field: quoted when it holds a comma, a quote, a line break or an outer space.
+std::string csv_field(const std::string& text) {
+  const bool outer_space = !text.empty() && (text.front() == ' ' || text.back() == ' ');
+  if (!outer_space && text.find_first_of(",\"\r\n") == std::string::npos) return text;
+  std::string quoted = "\"";
+  for (const char c : text) {
+    if (c == '"') quoted += '"';
+    quoted += c;
+  }
+  return quoted + '"';
+}
+
+}  // namespace
+
+std::string results_json(const Summary& summary, std::span<const PictureResult> pictures) {
+  Json json;
+  json["image_auroc"] = or_null(summary.image_auroc);
+  json["pixel_auroc"] = or_null(summary.pixel_auroc);
+  json["pixel_ap"] = or_null(summary.pixel_ap);
+  json["aupro"] = or_null(summary.aupro);
+  json["f1_max"] = or_null(summary.f1_max);
+  json["pixel_f1_max"] = or_null(summary.pixel_f1_max);
+  const Calibration& calibration = summary.calibration;
+  json["threshold"] = calibration.threshold;
+  json["calibration"] = {{"threshold", calibration.threshold},
+                         {"scale", calibration.scale},
+                         {"false_alarm_rate", calibration.false_alarm_rate},
+                         {"good_count", calibration.good_count}};
+  json["counts"] = {
+      {"pictures", summary.pictures},           {"errors", summary.errors},
+      {"labelled_good", summary.labelled_good}, {"labelled_defective", summary.labelled_defective},
+      {"unlabelled", summary.unlabelled},       {"judged_defective", summary.judged_defective}};
+  json["median_milliseconds"] = or_null(summary.median_milliseconds);
+  json["confusion"] = nullptr;
+  if (summary.confusion) {
+    json["confusion"] = {{"defects_found", summary.confusion->defects_found},
+                         {"defects_missed", summary.confusion->defects_missed},
+                         {"false_alarms", summary.confusion->false_alarms},
+                         {"good_passed", summary.confusion->good_passed}};
+  }
+  json["per_type"] = Json::array();
+  for (const TypeRow& row : summary.per_type) json["per_type"].push_back(json_of(row));
+  json["pictures"] = Json::array();
+  for (const PictureResult& picture : pictures) json["pictures"].push_back(json_of(picture));
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+std::string results_csv(const Summary& summary, std::span<const PictureResult> pictures) {
+  std::string csv =
+      "path,defect_type,label,score,normalized,verdict,threshold,ms,box_x,box_y,box_width,box_height,"
+      "error\r\n";
+  for (const PictureResult& picture : pictures) {
+    const char* label = !picture.defective ? "" : *picture.defective ? "defective" : "good";
+    csv += fmt::format("{},{},{},", csv_field(picture.path), csv_field(picture.defect_type), label);
+    if (picture.error.empty()) {
+      // {} prints the shortest digits that read back as the same number.
+      csv += fmt::format("{},{},{},{},{:.3f},", picture.score, picture.normalized,
+                         picture.verdict_defective ? "defective" : "good", summary.calibration.threshold,
+                         picture.milliseconds);
+      if (picture.blobs.empty()) {
+        csv += ",,,,";
+      } else {
+        const Blob& blob = picture.blobs.front();
+        csv += fmt::format("{},{},{},{},", blob.x, blob.y, blob.width, blob.height);
+      }
+    } else {
+      csv += ",,,,,,,,,";
+    }
+    csv += csv_field(picture.error) + "\r\n";
+  }
+  return csv;
+}
+
+}  // namespace ddpmts::eval

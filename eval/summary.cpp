@@ -1,0 +1,114 @@
+#include "eval/summary.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <stdexcept>
+#include <utility>
+
+#include "eval/aupro.h"
+#include "eval/metrics.h"
+
+namespace ddpmts::eval {
+namespace {
+
+std::string type_name(const PictureResult& picture) {
+  if (!picture.defect_type.empty()) return picture.defect_type;
+  if (!picture.defective.has_value()) return "unlabelled";
+  return *picture.defective ? "defective" : "good";
+}
+
+/// Good pictures first, then defective, then unlabelled.
+int label_order(const std::optional<bool>& defective) {
+  return !defective.has_value() ? 2 : *defective ? 1 : 0;
+}
+
+std::vector<TypeRow> count_types(std::span<const PictureResult> pictures) {
+  std::map<std::pair<int, std::string>, TypeRow> rows;
+  for (const PictureResult& picture : pictures) {
+    if (!picture.error.empty()) continue;
+    TypeRow& row = rows[{label_order(picture.defective), type_name(picture)}];
+    row.defect_type = type_name(picture);
+    row.defective = picture.defective;
+    ++row.count;
+    row.found += picture.verdict_defective ? 1 : 0;
+    row.mean_score += static_cast<double>(picture.score);  // a sum until the end
+  }
+  std::vector<TypeRow> table;
+  for (auto& [key, row] : rows) {
+    row.mean_score /= row.count;
+    table.push_back(std::move(row));
+  }
+  return table;
+}
+
+void add_to_confusion(const PictureResult& picture, Confusion& confusion) {
+  if (*picture.defective) {
+    ++(picture.verdict_defective ? confusion.defects_found : confusion.defects_missed);
+  } else {
+    ++(picture.verdict_defective ? confusion.false_alarms : confusion.good_passed);
+  }
+}
+
+std::optional<double> median(std::vector<double> values) {
+  if (values.empty()) return std::nullopt;
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  if (values.size() % 2 == 1) return *middle;
+  return 0.5 * (*middle + *std::max_element(values.begin(), middle));
+}
+
+}  // namespace
+
+void judge(PictureResult& picture, const Calibration& calibration) {
+  picture.normalized = calibration.normalize(static_cast<double>(picture.score));
+  picture.verdict_defective = calibration.is_defective(static_cast<double>(picture.score));
+}
+
+Summary summarize(std::span<const PictureResult> pictures, std::span<const PictureMap> maps,
+                  const Calibration& calibration) {
+  Summary summary;
+  summary.calibration = calibration;
+  summary.pictures = static_cast<int>(pictures.size());
+  std::vector<float> scores;
+  std::vector<std::uint8_t> labels;
+  std::vector<double> times;
+  Confusion confusion;
+  for (const PictureResult& picture : pictures) {
+    if (!picture.error.empty()) {
+      ++summary.errors;
+      continue;
+    }
+    if (!std::isfinite(picture.score)) {
+      throw std::invalid_argument(fmt::format(
+          "results: the score of '{}' is {}; the model's output is broken", picture.path, picture.score));
+    }
+    times.push_back(picture.milliseconds);
+    summary.judged_defective += picture.verdict_defective ? 1 : 0;
+    if (!picture.defective.has_value()) {
+      ++summary.unlabelled;
+      continue;
+    }
+    ++(*picture.defective ? summary.labelled_defective : summary.labelled_good);
+    add_to_confusion(picture, confusion);
+    scores.push_back(picture.score);
+    labels.push_back(*picture.defective ? 1 : 0);
+  }
+  if (!scores.empty()) summary.confusion = confusion;
+  summary.per_type = count_types(pictures);
+  summary.median_milliseconds = median(std::move(times));
+
+  const RankedScores images(scores, labels);
+  summary.image_auroc = auroc(images);
+  if (const auto best = f1_max(images)) summary.f1_max = best->value;
+  const RankedScores pixels(maps);
+  summary.pixel_auroc = auroc(pixels);
+  summary.pixel_ap = average_precision(pixels);
+  if (const auto best = f1_max(pixels)) summary.pixel_f1_max = best->value;
+  summary.aupro = aupro(maps);
+  return summary;
+}
+
+}  // namespace ddpmts::eval

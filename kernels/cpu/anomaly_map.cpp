@@ -1,0 +1,181 @@
+// Distance map, segmentation map and their calibrated combination at picture size, in one pass over the output.
+// Layout: maps [N, h, w] f32, logits f32 or bf16.
+// Bytes moved: the outputs once. Source rows are stretched to the output's width once each, into a tile on the stack;
+// an output row is then a mixture of two stretched rows per input.
+// Variants: product or mean of the distances; σ before or after the upsampling; f32 or bf16 logits.
+#include "kernels/anomaly_map.h"
+
+#include "kernels/cpu/bilinear_tap.h"
+#include "kernels/cpu/vector_math.h"
+
+namespace ddpmts::kernels::cpu::DDPMTS_ISA {
+namespace {
+
+constexpr int kTile = 256;  ///< output columns of one work item; a multiple of every lane count
+constexpr int kBand = 32;   ///< output rows of one work item
+
+/// The two source rows around the current output row, stretched to the tile's columns.
+struct StretchedRows {
+  std::int32_t first[kTile], second[kTile];  ///< source columns
+  float fraction[kTile];
+  float row[2][kTile];
+  std::int64_t held[2];  ///< source row held in row[i], or −1
+
+  DDPMTS_INLINE void start(const BilinearAxis& axis, std::int64_t begin, int count) {
+    for (int i = 0; i < count; ++i) {
+      const BilinearTap tap = axis.tap(begin + i);
+      first[i] = static_cast<std::int32_t>(tap.first);
+      second[i] = static_cast<std::int32_t>(tap.second);
+      fraction[i] = tap.fraction;
+    }
+    for (int i = count; i < kTile; ++i) fraction[i] = row[0][i] = row[1][i] = 0.0f;
+    held[0] = held[1] = -1;
+  }
+
+  /// The slot with source row y of `picture` [h, w]. Rows y and y + 1 never share a slot.
+  template <class T>
+  DDPMTS_INLINE const float* stretched(const T* picture, std::int64_t w, std::int64_t y, int count,
+                                       bool logistic_first) {
+    const int slot = static_cast<int>(y & 1);
+    float* out = row[slot];
+    if (held[slot] == y) return out;
+    held[slot] = y;
+    const T* source = picture + y * w;
+    if (logistic_first) {
+      float left[kTile], right[kTile];
+      for (int i = 0; i < count; ++i) {
+        left[i] = to_float(source[first[i]]);
+        right[i] = to_float(source[second[i]]);
+      }
+      for (int i = count; i < kTile; ++i) left[i] = right[i] = 0.0f;
+      for (int i = 0; i < count; i += kLanes) {
+        const Floats start = sigmoid(load(left + i));
+        store(out + i, start + (sigmoid(load(right + i)) - start) * load(fraction + i));
+      }
+      return out;
+    }
+    for (int i = 0; i < count; ++i) {
+      const float start = to_float(source[first[i]]);
+      out[i] = start + (to_float(source[second[i]]) - start) * fraction[i];
+    }
+    return out;
+  }
+};
+
+/// The upsampled input at one output row: top + (bottom − top)·fraction.
+struct MixedRow {
+  const float* top;
+  const float* bottom;
+  float fraction;
+
+  DDPMTS_INLINE Floats at(int i) const {
+    return load(top + i) + (load(bottom + i) - load(top + i)) * fraction;
+  }
+};
+
+/// value, normalised and calibrated. `pixel`: index in [H, W] of the first lane; `count`: lanes inside the row.
+DDPMTS_INLINE Floats calibrated(Floats value, const MapTerm& term, std::int64_t pixel, std::int64_t count) {
+  if (term.logarithm) {
+    value = log_of_positive((value < 0.0f ? splat(0.0f) : value) + term.log_epsilon);
+  }
+  if (term.pixel_mean != nullptr) value -= load_upto(term.pixel_mean + pixel, count);
+  if (term.pixel_std != nullptr) value /= load_upto(term.pixel_std + pixel, count);
+  return (value * term.scale + term.offset) * term.weight;
+}
+
+struct Tile {
+  std::int64_t picture, row_begin, row_end, column_begin;
+  int columns;
+};
+
+struct Wanted {
+  bool distance, segmentation;
+};
+
+template <class T>
+DDPMTS_INLINE void write_tile(const AnomalyMapArgs& args, const Tile& tile, Wanted wanted) {
+  StretchedRows levels[kMaxFeatureLevels];
+  StretchedRows logits;
+  const int level_count = wanted.distance ? args.level_count : 0;
+  for (int k = 0; k < level_count; ++k) {
+    levels[k].start(bilinear_axis(args.level[k].w, args.w), tile.column_begin, tile.columns);
+  }
+  if (wanted.segmentation)
+    logits.start(bilinear_axis(args.logits_w, args.w), tile.column_begin, tile.columns);
+  const bool logistic_first = args.order == SegmentationOrder::probability_then_upsample;
+  const float level_weight = 1.0f / static_cast<float>(level_count > 0 ? level_count : 1);
+
+  for (std::int64_t y = tile.row_begin; y < tile.row_end; ++y) {
+    MixedRow distance_rows[kMaxFeatureLevels] = {};
+    for (int k = 0; k < level_count; ++k) {
+      const DistanceLevel& level = args.level[k];
+      const BilinearTap tap = bilinear_axis(level.h, args.h).tap(y);
+      const float* picture = level.distance + tile.picture * level.h * level.w;
+      const float* top = levels[k].stretched(picture, level.w, tap.first, tile.columns, false);
+      const float* bottom = levels[k].stretched(picture, level.w, tap.second, tile.columns, false);
+      distance_rows[k] = MixedRow{top, bottom, tap.fraction};
+    }
+    MixedRow logit_row{};
+    if (wanted.segmentation) {
+      const BilinearTap tap = bilinear_axis(args.logits_h, args.h).tap(y);
+      const T* picture = static_cast<const T*>(args.logits) + tile.picture * args.logits_h * args.logits_w;
+      const float* top = logits.stretched(picture, args.logits_w, tap.first, tile.columns, logistic_first);
+      const float* bottom =
+          logits.stretched(picture, args.logits_w, tap.second, tile.columns, logistic_first);
+      logit_row = MixedRow{top, bottom, tap.fraction};
+    }
+
+    for (int i = 0; i < tile.columns; i += kLanes) {
+      const std::int64_t count = smaller(kLanes, tile.columns - i);
+      const std::int64_t pixel = y * args.w + tile.column_begin + i;
+      const std::int64_t out = tile.picture * args.h * args.w + pixel;
+      Floats combined = splat(0.0f);
+      if (wanted.distance) {
+        const bool product = args.combination == DistanceCombination::product;
+        Floats distance = distance_rows[0].at(i);
+        for (int k = 1; k < level_count; ++k) {
+          distance = product ? distance * distance_rows[k].at(i) : distance + distance_rows[k].at(i);
+        }
+        if (!product) distance *= level_weight;
+        if (args.distance_map != nullptr) store_upto(args.distance_map + out, distance, count);
+        if (args.distance_term.weight != 0.0f)
+          combined += calibrated(distance, args.distance_term, pixel, count);
+      }
+      if (wanted.segmentation) {
+        const Floats mixed = logit_row.at(i);
+        const Floats probability = logistic_first ? mixed : sigmoid(mixed);
+        if (args.segmentation_map != nullptr) store_upto(args.segmentation_map + out, probability, count);
+        if (args.segmentation_term.weight != 0.0f) {
+          combined += calibrated(probability, args.segmentation_term, pixel, count);
+        }
+      }
+      if (args.combined_map != nullptr) store_upto(args.combined_map + out, combined, count);
+    }
+  }
+}
+
+template <class T>
+void write_maps(const AnomalyMapArgs& args) {
+  const bool combine = args.combined_map != nullptr;
+  const Wanted wanted{args.distance_map != nullptr || (combine && args.distance_term.weight != 0.0f),
+                      args.segmentation_map != nullptr || (combine && args.segmentation_term.weight != 0.0f)};
+  const std::int64_t bands = ceil_div(args.h, kBand);
+  const std::int64_t tiles = ceil_div(args.w, kTile);
+#pragma omp parallel for schedule(static)
+  for (std::int64_t item = 0; item < args.n * bands * tiles; ++item) {
+    const std::int64_t column = item % tiles * kTile;
+    const std::int64_t row = item / tiles % bands * kBand;
+    write_tile<T>(args,
+                  Tile{item / tiles / bands, row, smaller(args.h, row + kBand), column,
+                       static_cast<int>(smaller(kTile, args.w - column))},
+                  wanted);
+  }
+}
+
+}  // namespace
+
+void anomaly_map(const AnomalyMapArgs& args) {
+  with_float_type(args.logits_type, [&](auto type) { write_maps<decltype(type)>(args); });
+}
+
+}  // namespace ddpmts::kernels::cpu::DDPMTS_ISA

@@ -1,0 +1,114 @@
+#include "models/detector.h"
+
+#include "kernels/anomaly_map.h"
+#include "kernels/elementwise.h"
+#include "kernels/top_k_mean.h"
+#include "layers/initialize.h"
+
+namespace ddpmts {
+
+Precision parse_precision(const std::string& text, Device device) {
+  if (text == "f32") return Precision::f32;
+  if (text == "bf16") return Precision::bf16;
+  if (text == "auto") return has_fast_bf16(device) ? Precision::bf16 : Precision::f32;
+  throw_error("unknown precision '{}': expected auto, f32 or bf16", text);
+}
+
+const char* name_of(Precision precision) { return precision == Precision::bf16 ? "bf16" : "f32"; }
+
+void Detector::build(const NamedTensors& teacher) {
+  if (config_.size < 32 || config_.size % 32 != 0) {
+    throw_error("picture size {}: expected a multiple of 32, such as 256", config_.size);
+  }
+  teacher_ = std::make_unique<ResNetTeacher>(teacher, type(), device_);
+  const ParameterScope scope(parameters_, device_);
+  student_ = std::make_unique<Student>(scope.child("student"));
+  head_ = std::make_unique<SegmentationHead>(scope.child("head"), config_.head);
+}
+
+Detector::Detector(const NamedTensors& teacher, const DetectorConfig& config, std::uint64_t seed,
+                   Device device)
+    : config_(config), device_(device) {
+  build(teacher);
+  initialize_convolutions(parameters_, seed);
+}
+
+Detector::Detector(const NamedTensors& teacher, const NamedTensors& model, const DetectorConfig& config,
+                   const MapCalibration& calibration, Device device)
+    : config_(config), device_(device), calibration_(calibration) {
+  build(teacher);
+  model.load_into(parameters_);
+}
+
+std::vector<std::pair<std::string, Tensor>> Detector::tensors() const {
+  std::vector<std::pair<std::string, Tensor>> result;
+  for (const auto& [name, tensor] : teacher_->tensors()) result.emplace_back("teacher." + name, tensor);
+  for (const ParameterPtr& parameter : parameters_)
+    result.emplace_back(parameter->name(), parameter->value());
+  return result;
+}
+
+Tensor Detector::normalize(const Tensor& pictures) const {
+  if (pictures.shape().rank() != 4 || pictures.dim(3) != 3 || pictures.type() != DType::u8) {
+    throw_error<ShapeError>("pictures must be u8 [N, height, width, 3], not {} {}", name_of(pictures.type()),
+                            pictures.shape().text());
+  }
+  Tensor normalized = Tensor::empty(pictures.shape(), type(), pictures.device());
+  kernels::NormalizeArgs args;
+  args.type = type();
+  args.pixels = pictures.count() / 3;
+  args.src = pictures.data<std::uint8_t>();
+  args.dst = normalized.raw();
+  DDPMTS_LAUNCH(pictures.device(), normalize_pictures, args);
+  return normalized;
+}
+
+Inspection Detector::inspect(const Tensor& pictures) const {
+  const NoGrad looking;
+  const Tensor x = normalize(pictures);
+  const FeaturePair features{teacher_->features(x), student_->features(x, Mode::inference)};
+  const std::vector<Tensor> distances = cosine_distances(features);
+  const Tensor logits = head_->logits(feature_product(features), Mode::inference);
+
+  const Shape map_shape{pictures.dim(0), pictures.dim(1), pictures.dim(2)};
+  Inspection result{Tensor::empty(map_shape, DType::f32, device_),
+                    Tensor::empty(map_shape, DType::f32, device_),
+                    Tensor::empty(map_shape, DType::f32, device_),
+                    {}};
+  kernels::AnomalyMapArgs maps;
+  maps.n = map_shape[0];
+  maps.h = map_shape[1];
+  maps.w = map_shape[2];
+  maps.level_count = static_cast<int>(distances.size());
+  for (std::size_t k = 0; k < distances.size(); ++k) {
+    maps.level[k] = {distances[k].dim(1), distances[k].dim(2), distances[k].data<float>()};
+  }
+  maps.logits_type = logits.type();
+  maps.logits_h = logits.dim(1);
+  maps.logits_w = logits.dim(2);
+  maps.logits = logits.raw();
+  // z = (map − offset)·scale, summed over the two maps.
+  maps.distance_term.weight = 1.0f;
+  maps.distance_term.scale = calibration_.distance_scale;
+  maps.distance_term.offset = -calibration_.distance_offset * calibration_.distance_scale;
+  maps.segmentation_term.weight = 1.0f;
+  maps.segmentation_term.scale = calibration_.segmentation_scale;
+  maps.segmentation_term.offset = -calibration_.segmentation_offset * calibration_.segmentation_scale;
+  maps.distance_map = result.distance.data<float>();
+  maps.segmentation_map = result.segmentation.data<float>();
+  maps.combined_map = result.anomaly.data<float>();
+  DDPMTS_LAUNCH(device_, anomaly_map, maps);
+
+  const Tensor scores = Tensor::empty({map_shape[0]}, DType::f32, device_);
+  kernels::TopKMeanArgs top;
+  top.n = map_shape[0];
+  top.pixels = map_shape[1] * map_shape[2];
+  top.k = config_.top_k;
+  top.map = result.anomaly.data<float>();
+  top.score = scores.data<float>();
+  DDPMTS_LAUNCH(device_, top_k_mean, top);
+  result.scores = scores.to_floats();
+  return result;
+}
+
+}  // namespace ddpmts

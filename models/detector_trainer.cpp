@@ -1,0 +1,140 @@
+#include "models/detector_trainer.h"
+
+#include <algorithm>
+
+#include "kernels/mask_downsample.h"
+#include "kernels/triplet.h"
+
+namespace ddpmts {
+
+DetectorTrainer::DetectorTrainer(Detector& detector, Tensor pictures, Tensor folder_pictures,
+                                 const DetectorTrainingConfig& config)
+    : detector_(detector),
+      pictures_(std::move(pictures)),
+      folder_pictures_(std::move(folder_pictures)),
+      config_(config),
+      optimizer_(detector.parameters(), config.optimizer) {
+  const std::int64_t size = detector.config().size;
+  const auto check = [size](const char* what, const Tensor& t) {
+    if (t.shape().rank() != 4 || t.dim(0) < 1 || t.dim(1) != size || t.dim(2) != size || t.dim(3) != 3 ||
+        t.type() != DType::u8) {
+      throw_error<ShapeError>("training: {} must be u8 [count, {}, {}, 3], not {} {}", what, size, size,
+                              name_of(t.type()), t.shape().text());
+    }
+  };
+  check("pictures", pictures_);
+  if (folder_pictures_) check("folder pictures", folder_pictures_);
+  optimizer_.scale_lr("head.", config.head_learning_rate_scale);
+  if (detector.type() == DType::bf16) {
+    for (const ParameterPtr& parameter : detector.parameters()) {
+      if (parameter->shape().rank() == 4) parameter->keep_low_precision();
+    }
+  }
+  if (config.start_student_from_teacher) {
+    const std::int64_t count = std::min<std::int64_t>(pictures_.dim(0), 16);
+    const Tensor sample = Tensor::empty({count, size, size, 3}, DType::u8, pictures_.device());
+    copy_bytes(sample.raw(), sample.device(), pictures_.raw(), pictures_.device(), sample.bytes());
+    detector.student().start_from_teacher(detector.teacher(), detector.normalize(sample));
+  }
+}
+
+DetectorTrainer::Triplets DetectorTrainer::draw_triplets() const {
+  const std::int64_t size = detector_.config().size;
+  const Device device = detector_.device();
+  std::vector<kernels::TripletRecipe> recipes;
+  for (std::int64_t i = 0; i < config_.batch; ++i) {
+    const auto sample = static_cast<std::uint64_t>(steps_ * config_.batch + i);
+    recipes.push_back(draw_recipe(config_.synthesis, config_.seed, sample, pictures_.dim(0),
+                                  folder_pictures_ ? folder_pictures_.dim(0) : 0, size, size));
+  }
+  Triplets triplets{Tensor::empty({config_.batch, size, size, 3}, detector_.type(), device),
+                    Tensor::empty({config_.batch, size, size, 3}, detector_.type(), device),
+                    Tensor::empty({config_.batch, size / 4, size / 4}, DType::u8, device)};
+  const Tensor mask = Tensor::empty({config_.batch, size, size}, DType::u8, device);
+  kernels::TripletArgs args;
+  args.type = detector_.type();
+  args.n = config_.batch;
+  args.h = args.w = size;
+  args.pictures = pictures_.data<std::uint8_t>();
+  args.folder_pictures = folder_pictures_ ? folder_pictures_.data<std::uint8_t>() : nullptr;
+  args.recipes = recipes.data();
+  args.normal = triplets.normal.raw();
+  args.defective = triplets.defective.raw();
+  args.mask = mask.data<std::uint8_t>();
+  DDPMTS_LAUNCH(device, triplet, args);
+
+  kernels::MaskDownsampleArgs down;
+  down.n = config_.batch;
+  down.src_h = down.src_w = size;
+  down.dst_h = down.dst_w = size / 4;
+  down.src = mask.data<std::uint8_t>();
+  down.dst = triplets.mask.data<std::uint8_t>();
+  DDPMTS_LAUNCH(device, mask_downsample, down);
+  return triplets;
+}
+
+TrainingStepReport DetectorTrainer::step(double progress) {
+  const bool joint = config_.schedule == TrainingSchedule::joint;
+  const bool student_trains = joint || progress < config_.first_stage;
+  const bool head_trains = joint || !student_trains;
+  // Each stage of the two-stage schedule has a warm-up and a decay of its own.
+  double stage_progress = progress;
+  if (!joint) {
+    stage_progress = student_trains ? progress / config_.first_stage
+                                    : (progress - config_.first_stage) / (1.0 - config_.first_stage);
+  }
+  TrainingStepReport report;
+  report.learning_rate =
+      config_.learning_rate * cosine_schedule(stage_progress, config_.warmup, config_.final_learning_rate);
+
+  clear_tape();
+  const Triplets triplets = draw_triplets();
+  const ResNetTeacher& teacher = detector_.teacher();
+  const std::vector<Tensor> normal_features = teacher.features(triplets.normal);
+  std::vector<Tensor> student_features;
+  if (student_trains) {
+    student_features = detector_.student().features(triplets.defective, Mode::training);
+  } else {
+    const NoGrad frozen;
+    student_features = detector_.student().features(triplets.defective, Mode::inference);
+  }
+  std::vector<LossTerm> terms;
+  const Tensor cosine = cosine_loss({normal_features, student_features});
+  if (student_trains) terms.push_back({cosine, 1.0f});
+
+  SegmentationLoss segmentation;
+  if (head_trains) {
+    const FeaturePair pair{teacher.features(triplets.defective), student_features};
+    Tensor product;
+    if (config_.segmentation_trains_student) {
+      product = feature_product(pair);
+    } else {
+      const NoGrad stop;
+      product = feature_product(pair);
+    }
+    const Tensor logits = detector_.head().logits(product, Mode::training);
+    segmentation = segmentation_loss(logits, triplets.mask, config_.segmentation);
+    terms.push_back({segmentation.total, config_.segmentation_weight});
+  }
+  backward(terms);
+  const StepReport optimized = optimizer_.step(report.learning_rate);
+  ++steps_;
+
+  report.cosine = cosine.item();
+  if (head_trains) {
+    const std::vector<float> values = segmentation.terms.to_floats();
+    report.focal = values[1];
+    report.l1 = values[2];
+  }
+  report.grad_norm = optimized.grad_norm;
+  report.finite = optimized.finite;
+  return report;
+}
+
+void DetectorTrainer::restore(std::int64_t steps, std::int64_t optimizer_steps,
+                              const std::function<Tensor(const std::string&, const Shape&)>& find) {
+  optimizer_.restore(optimizer_steps, find);
+  steps_ = steps;
+}
+
+}  // namespace ddpmts

@@ -1,0 +1,73 @@
+// Trains a detector on good pictures and synthetic defects (arXiv 2604.19240 Sec. 3.3, arXiv 2211.11317 Sec. 3).
+//
+// One step: draw recipes → triplets (normal, defective, mask) → teacher on both, student on the defective picture →
+// cosine loss against the normal picture's teacher features, pixel loss on the head's map → one backward pass → one
+// optimiser pass. Everything random is keyed by (seed, step), so a resumed run continues bit for bit.
+#pragma once
+
+#include "data/defect_recipe.h"
+#include "engine/optimizer.h"
+#include "models/detector.h"
+
+namespace ddpmts {
+
+/// joint: student and head together (arXiv 2604.19240, "multi-task"). two_stage: first the student alone, then the head
+/// on a frozen student (arXiv 2211.11317).
+enum class TrainingSchedule { joint, two_stage };
+
+struct DetectorTrainingConfig {
+  std::int64_t batch = 8;
+  std::uint64_t seed = 0;
+  TrainingSchedule schedule = TrainingSchedule::joint;
+  double first_stage = 0.5;  ///< two_stage: share of the run that trains the student
+  float learning_rate = 1e-3f;
+  float head_learning_rate_scale = 1.0f;
+  double warmup = 0.02;                     ///< share of the run
+  double final_learning_rate = 0.0;         ///< share of learning_rate that the cosine ends at
+  float segmentation_weight = 1.0f;         ///< λ in L = L_cos + λ(L_focal + L_L1)
+  bool segmentation_trains_student = true;  ///< false: the pixel loss stops at the head
+  bool start_student_from_teacher = true;
+  OptimizerConfig optimizer;
+  SegmentationLossOptions segmentation;
+  SynthesisConfig synthesis;
+};
+
+struct TrainingStepReport {
+  float cosine = 0, focal = 0, l1 = 0;
+  float learning_rate = 0;
+  float grad_norm = 0;
+  bool finite = true;
+};
+
+class DetectorTrainer {
+ public:
+  /// pictures [count,size,size,3] u8 good parts; folder_pictures the same shape or empty; both on the detector's device.
+  DetectorTrainer(Detector& detector, Tensor pictures, Tensor folder_pictures,
+                  const DetectorTrainingConfig& config);
+
+  /// One optimiser step at `progress` in [0, 1) of the run, which sets learning rate and stage.
+  TrainingStepReport step(double progress);
+
+  std::int64_t steps_done() const { return steps_; }
+
+  /// Moments and counters, for a checkpoint beside detector.tensors().
+  std::vector<std::pair<std::string, Tensor>> state() const { return optimizer_.state(); }
+  void restore(std::int64_t steps, std::int64_t optimizer_steps,
+               const std::function<Tensor(const std::string&, const Shape&)>& find);
+  std::int64_t optimizer_steps() const { return optimizer_.steps(); }
+
+ private:
+  struct Triplets {
+    Tensor normal, defective;  // [batch,size,size,3], activations' type
+    Tensor mask;               // [batch,size/4,size/4] u8
+  };
+  Triplets draw_triplets() const;
+
+  Detector& detector_;
+  Tensor pictures_, folder_pictures_;
+  DetectorTrainingConfig config_;
+  Optimizer optimizer_;
+  std::int64_t steps_ = 0;
+};
+
+}  // namespace ddpmts

@@ -1,0 +1,78 @@
+#include "models/resnet_teacher.h"
+
+namespace ddpmts {
+namespace {
+
+FrozenConv load_conv(const NamedTensors& weights, const std::string& conv, const std::string& norm,
+                     const Shape& shape, std::int64_t stride, DType type, Device device) {
+  const ConvOptions options{stride, (shape[1] - 1) / 2, 1};
+  const Shape per_channel{shape[0]};
+  const std::vector<float> weight = weights.read(conv + ".weight", shape);
+  if (!weights.has(norm + ".running_var")) {
+    return {conv, shape, weight, weights.read(conv + ".bias", per_channel), options, type, device};
+  }
+  ConvWithNorm parts;
+  parts.shape = shape;
+  parts.weight = weight;
+  parts.gamma = weights.read(norm + ".weight", per_channel);
+  parts.beta = weights.read(norm + ".bias", per_channel);
+  parts.running_mean = weights.read(norm + ".running_mean", per_channel);
+  parts.running_var = weights.read(norm + ".running_var", per_channel);
+  return {conv, parts, options, type, device};
+}
+
+}  // namespace
+
+ResNetTeacher::ResNetTeacher(const NamedTensors& weights, DType type, Device device) {
+  const auto add = [&](const std::string& conv, const std::string& norm, const Shape& shape,
+                       std::int64_t stride) {
+    convs_.emplace_back(conv, load_conv(weights, conv, norm, shape, stride, type, device));
+  };
+  add("conv1", "bn1", {64, 7, 7, 3}, 2);
+  std::int64_t in = 64;
+  for (int layer = 1; layer <= 3; ++layer) {
+    const std::int64_t out = std::int64_t{32} << layer;
+    for (int block = 0; block < 2; ++block) {
+      const std::string prefix = fmt::format("layer{}.{}.", layer, block);
+      const std::int64_t stride = layer > 1 && block == 0 ? 2 : 1;
+      add(prefix + "conv1", prefix + "bn1", {out, 3, 3, in}, stride);
+      add(prefix + "conv2", prefix + "bn2", {out, 3, 3, out}, 1);
+      if (stride == 2) add(prefix + "downsample.0", prefix + "downsample.1", {out, 1, 1, in}, 2);
+      in = out;
+    }
+  }
+}
+
+const FrozenConv& ResNetTeacher::conv(const std::string& name) const {
+  for (const auto& [conv_name, conv] : convs_) {
+    if (conv_name == name) return conv;
+  }
+  throw_error("the teacher has no convolution {}", name);
+}
+
+std::vector<Tensor> ResNetTeacher::features(const Tensor& x) const {
+  const NoGrad frozen;
+  std::vector<Tensor> levels;
+  Tensor h = max_pool_3x3_stride2(conv("conv1").forward(x, true));
+  for (int layer = 1; layer <= 3; ++layer) {
+    for (int block = 0; block < 2; ++block) {
+      const std::string prefix = fmt::format("layer{}.{}.", layer, block);
+      const Tensor hidden = conv(prefix + "conv1").forward(h, true);
+      if (layer > 1 && block == 0) h = conv(prefix + "downsample.0").forward(h, false);
+      h = conv(prefix + "conv2").forward(hidden, true, std::exchange(h, Tensor()));
+    }
+    levels.push_back(h);
+  }
+  return levels;
+}
+
+std::vector<std::pair<std::string, Tensor>> ResNetTeacher::tensors() const {
+  std::vector<std::pair<std::string, Tensor>> result;
+  for (const auto& [name, conv] : convs_) {
+    result.emplace_back(name + ".weight", conv.weight().value());
+    result.emplace_back(name + ".bias", conv.bias());
+  }
+  return result;
+}
+
+}  // namespace ddpmts

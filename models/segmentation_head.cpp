@@ -1,0 +1,29 @@
+#include "models/segmentation_head.h"
+
+namespace ddpmts {
+
+std::int64_t channels_of(HeadSize size) { return size == HeadSize::s ? 64 : size == HeadSize::m ? 128 : 256; }
+
+const char* name_of(HeadSize size) { return size == HeadSize::s ? "s" : size == HeadSize::m ? "m" : "l"; }
+
+HeadSize parse_head_size(const std::string& text) {
+  for (const HeadSize size : {HeadSize::s, HeadSize::m, HeadSize::l}) {
+    if (text == name_of(size)) return size;
+  }
+  throw_error("unknown head size '{}': expected s, m or l", text);
+}
+
+SegmentationHead::SegmentationHead(const ParameterScope& scope, HeadSize size)
+    : residual_(scope.child("residual"), kInputChannels, channels_of(size)),
+      aspp_(scope.child("aspp"), channels_of(size)),
+      hidden_(scope.child("classifier"), "conv1", "bn1", channels_of(size), channels_of(size), 3),
+      output_weight_(
+          scope.child("classifier").child("conv2").parameter("weight", {1, 1, 1, channels_of(size)})),
+      output_bias_(scope.child("classifier").child("conv2").parameter("bias", {1})) {}
+
+Tensor SegmentationHead::logits(const Tensor& product, Mode mode) const {
+  const Tensor context = aspp_.forward(residual_.forward(product, mode), mode);
+  return conv2d(hidden_.forward(context, mode, true), output_weight_, output_bias_, {});
+}
+
+}  // namespace ddpmts

@@ -1,0 +1,91 @@
+#include "models/student.h"
+
+#include <cmath>
+
+namespace ddpmts {
+
+Student::Student(const ParameterScope& scope)
+    : stem_(scope.child("encoder"), "conv1", "bn1", 3, 64, 7, 2),
+      layer1_(scope.child("encoder").child("layer1"), 64, 64),
+      layer2_(scope.child("encoder").child("layer2"), 64, 128, 2),
+      layer3_(scope.child("encoder").child("layer3"), 128, 256, 2),
+      layer4_(scope.child("encoder").child("layer4"), 256, 512, 2),
+      up4_(scope.child("decoder").child("layer4"), 512, 512),
+      up3_(scope.child("decoder").child("layer3"), 512, 256),
+      up2_(scope.child("decoder").child("layer2"), 256, 128),
+      up1_(scope.child("decoder").child("layer1"), 128, 64) {}
+
+std::vector<Tensor> Student::features(const Tensor& x, Mode mode) const {
+  if (x.dim(1) % 32 != 0 || x.dim(2) % 32 != 0) {
+    throw_error<ShapeError>("student: picture sides must be multiples of 32, not {} x {}", x.dim(1),
+                            x.dim(2));
+  }
+  Tensor h = max_pool_3x3_stride2(stem_.forward(x, mode, true));
+  for (const BasicStage* stage : {&layer1_, &layer2_, &layer3_, &layer4_})
+    h = stage->forward(std::move(h), mode);
+  h = up4_.forward(std::move(h), mode);
+  std::vector<Tensor> levels;  // coarsest first
+  for (const BasicStage* stage : {&up3_, &up2_, &up1_}) {
+    h = stage->forward(resize_bilinear(h, h.dim(1) * 2, h.dim(2) * 2), mode);
+    levels.push_back(h);
+  }
+  return {levels[2], levels[1], levels[0]};
+}
+
+namespace {
+
+// Sets one ConvNorm from the teacher's folded convolution so that, on x, norm(conv(x)) = conv(x) + bias
+// exactly. Returns relu?(conv(x) + bias + residual).
+Tensor match_teacher(const ConvNorm& unit, const FrozenConv& teacher, const Tensor& x, bool relu,
+                     const Tensor& residual = {}) {
+  unit.weight()->value().copy_from(teacher.weight().value());
+  unit.weight()->changed();
+  const std::vector<float> sums = conv2d(x, unit.weight(), nullptr, unit.options()).to_floats();
+  const std::vector<float> bias = teacher.bias().to_floats();
+  const std::size_t channels = bias.size();
+  const double rows = static_cast<double>(sums.size() / channels);
+  std::vector<double> mean(channels), square(channels);
+  for (std::size_t i = 0; i < sums.size(); ++i) mean[i % channels] += sums[i] / rows;
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    const double d = sums[i] - mean[i % channels];
+    square[i % channels] += d * d / rows;
+  }
+  std::vector<float> gamma(channels), beta(channels), running_mean(channels), running_var(channels);
+  for (std::size_t c = 0; c < channels; ++c) {
+    gamma[c] = static_cast<float>(std::sqrt(square[c] + 1e-5));
+    beta[c] = static_cast<float>(mean[c] + bias[c]);
+    running_mean[c] = static_cast<float>(mean[c]);
+    running_var[c] = static_cast<float>(square[c]);
+  }
+  const auto set = [](const ParameterPtr& parameter, const std::vector<float>& values) {
+    parameter->value().copy_from(Tensor::from_host<float>(parameter->shape(), values));
+    parameter->changed();
+  };
+  set(unit.norm().weight, gamma);
+  set(unit.norm().bias, beta);
+  set(unit.norm().running_mean, running_mean);
+  set(unit.norm().running_var, running_var);
+  return unit.forward(x, Mode::inference, relu, residual);
+}
+
+}  // namespace
+
+void Student::start_from_teacher(const ResNetTeacher& teacher, const Tensor& pictures) {
+  const NoGrad looking;
+  Tensor h = max_pool_3x3_stride2(match_teacher(stem_, teacher.conv("conv1"), pictures, true));
+  const BasicStage* stages[] = {&layer1_, &layer2_, &layer3_};
+  for (int layer = 1; layer <= 3; ++layer) {
+    const BasicBlock* blocks[] = {&stages[layer - 1]->first, &stages[layer - 1]->second};
+    for (int b = 0; b < 2; ++b) {
+      const std::string prefix = fmt::format("layer{}.{}.", layer, b);
+      const BasicBlock& block = *blocks[b];
+      const Tensor hidden = match_teacher(block.first(), teacher.conv(prefix + "conv1"), h, true);
+      const Tensor shortcut =
+          block.shortcut() ? match_teacher(*block.shortcut(), teacher.conv(prefix + "downsample.0"), h, false)
+                           : h;
+      h = match_teacher(block.second(), teacher.conv(prefix + "conv2"), hidden, true, shortcut);
+    }
+  }
+}
+
+}  // namespace ddpmts

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Builds the optimised programs into build/.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cmake -S . -B build -G Ninja -DCMAKE_BUILD_TYPE=Release >build.log 2>&1 || { cat build.log; exit 1; }
+rm -f build.log
+cmake --build build "$@"

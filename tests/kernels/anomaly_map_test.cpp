@@ -1,0 +1,237 @@
+#include "kernels/anomaly_map.h"
+
+#include <omp.h>
+
+#include <functional>
+#include <optional>
+
+#include "tests/kernels/kernel_test.h"
+
+namespace ddpmts::kernels {
+namespace {
+
+using test::Buffer;
+
+struct Size {
+  std::int64_t h, w;
+};
+
+struct Case {
+  std::int64_t n, h, w;
+  std::vector<Size> levels;
+  Size logits;
+};
+
+const std::vector<Case> kCases = {
+    {1, 1, 1, {{1, 1}}, {1, 1}},
+    {2, 3, 5, {{1, 2}, {7, 13}}, {3, 5}},
+    {1, 37, 300, {{9, 75}, {5, 38}, {3, 19}}, {9, 75}},  // more than one tile and one band
+    {2, 64, 64, {{16, 16}, {8, 8}, {4, 4}}, {16, 16}},
+    {1, 7, 13, {{7, 13}, {14, 40}, {1, 1}, {2, 3}}, {28, 9}},
+};
+
+/// One map element of an upsampled [h, w] picture, in double; f is applied to what is read.
+double sample(const std::function<double(std::size_t)>& source, Size from, std::int64_t y, std::int64_t x,
+              Size to) {
+  const auto place = [](std::int64_t i, std::int64_t out, std::int64_t in, std::int64_t& first,
+                        std::int64_t& second) {
+    const double position = std::max(0.0, (double(i) + 0.5) * double(in) / double(out) - 0.5);
+    first = std::min(static_cast<std::int64_t>(position), in - 1);
+    second = std::min(first + 1, in - 1);
+    return position - double(first);
+  };
+  std::int64_t y0, y1, x0, x1;
+  const double fy = place(y, to.h, from.h, y0, y1), fx = place(x, to.w, from.w, x0, x1);
+  const auto at = [&](std::int64_t row, std::int64_t column) {
+    return source(static_cast<std::size_t>(row * from.w + column));
+  };
+  return (1 - fy) * ((1 - fx) * at(y0, x0) + fx * at(y0, x1)) +
+         fy * ((1 - fx) * at(y1, x0) + fx * at(y1, x1));
+}
+
+double logistic(double z) { return 1.0 / (1.0 + std::exp(-z)); }
+
+double term_twin(double m, const MapTerm& t, std::size_t pixel) {
+  if (t.weight == 0.0f) return 0.0;
+  double value = t.logarithm ? std::log(std::max(m, 0.0) + double(t.log_epsilon)) : m;
+  if (t.pixel_mean != nullptr) value -= double(t.pixel_mean[pixel]);
+  if (t.pixel_std != nullptr) value /= double(t.pixel_std[pixel]);
+  return double(t.weight) * (double(t.scale) * value + double(t.offset));
+}
+
+/// A case with its memory.
+struct Problem {
+  Problem(const Case& shapes, DType logits_type) : c(shapes), pixels(c.n * c.h * c.w) {
+    std::uint64_t seed = 300;
+    for (const Size& s : c.levels) levels.push_back(test::random_floats(c.n * s.h * s.w, ++seed, 0.0f, 2.0f));
+    logits = Buffer(logits_type, test::random_floats(c.n * c.logits.h * c.logits.w, ++seed, -6.0f, 6.0f));
+    pixel_mean = test::random_floats(c.h * c.w, ++seed);
+    pixel_std = test::random_floats(c.h * c.w, ++seed, 0.2f, 2.0f);
+    for (auto* map : {&distance, &segmentation, &combined})
+      map->assign(static_cast<std::size_t>(pixels), -99.0f);
+  }
+  AnomalyMapArgs args() {
+    AnomalyMapArgs a;
+    a.n = c.n;
+    a.h = c.h;
+    a.w = c.w;
+    a.level_count = static_cast<int>(c.levels.size());
+    for (std::size_t k = 0; k < c.levels.size(); ++k) {
+      a.level[k] = DistanceLevel{c.levels[k].h, c.levels[k].w, levels[k].data()};
+    }
+    a.logits_type = logits.type();
+    a.logits_h = c.logits.h;
+    a.logits_w = c.logits.w;
+    a.logits = logits.data();
+    a.distance_map = distance.data();
+    a.segmentation_map = segmentation.data();
+    a.combined_map = combined.data();
+    return a;
+  }
+  void check(const AnomalyMapArgs& a) const {
+    const Size to{c.h, c.w};
+    for (std::size_t i = 0; i < static_cast<std::size_t>(pixels); ++i) {
+      const std::size_t pixel = i % static_cast<std::size_t>(c.h * c.w),
+                        n = i / static_cast<std::size_t>(c.h * c.w);
+      const std::int64_t y = static_cast<std::int64_t>(pixel) / c.w,
+                         x = static_cast<std::int64_t>(pixel) % c.w;
+      const bool product = a.combination == DistanceCombination::product;
+      double d = product ? 1.0 : 0.0;
+      for (std::size_t k = 0; k < levels.size(); ++k) {
+        const std::size_t first = n * static_cast<std::size_t>(c.levels[k].h * c.levels[k].w);
+        const double value =
+            sample([&](std::size_t j) { return double(levels[k][first + j]); }, c.levels[k], y, x, to);
+        d = product ? d * value : d + value / double(levels.size());
+      }
+      const std::size_t first = n * static_cast<std::size_t>(c.logits.h * c.logits.w);
+      const bool before = a.order == SegmentationOrder::probability_then_upsample;
+      double s = sample(
+          [&](std::size_t j) {
+            return before ? logistic(double(logits[first + j])) : double(logits[first + j]);
+          },
+          c.logits, y, x, to);
+      if (!before) s = logistic(s);
+      if (a.distance_map != nullptr) {
+        ASSERT_NEAR(a.distance_map[i], d, 3e-5) << "distance " << i;
+      }
+      if (a.segmentation_map != nullptr) {
+        ASSERT_NEAR(a.segmentation_map[i], s, 2e-5) << "segmentation " << i;
+      }
+      if (a.combined_map != nullptr) {
+        const double both = term_twin(d, a.distance_term, pixel) + term_twin(s, a.segmentation_term, pixel);
+        ASSERT_NEAR(a.combined_map[i], both, 2e-4 * (1.0 + std::abs(both))) << "combined " << i;
+      }
+    }
+  }
+  Case c;
+  std::int64_t pixels;
+  std::vector<std::vector<float>> levels;
+  Buffer logits;
+  std::vector<float> pixel_mean, pixel_std, distance, segmentation, combined;
+};
+
+TEST(AnomalyMap, MatchesThePlainTwin) {
+  test::for_each_isa([](CpuIsa isa) {
+    for (std::size_t i = 0; i < kCases.size(); ++i) {
+      for (const DType type : {DType::f32, DType::bf16}) {
+        for (const bool log_distance : {false, true}) {
+          SCOPED_TRACE(::testing::Message()
+                       << "case " << i << " " << name_of(type) << " log " << log_distance);
+          Problem run(kCases[i], type);
+          AnomalyMapArgs args = run.args();
+          args.combination = log_distance ? DistanceCombination::product : DistanceCombination::mean;
+          args.order = log_distance ? SegmentationOrder::upsample_then_probability
+                                    : SegmentationOrder::probability_then_upsample;
+          args.distance_term =
+              MapTerm{0.75f, log_distance, 1e-3f, run.pixel_mean.data(), run.pixel_std.data(), 2.0f, -0.5f};
+          args.segmentation_term = MapTerm{0.25f, false, 1e-6f, nullptr, nullptr, 3.0f, 0.125f};
+          DDPMTS_RUN_KERNEL(isa, anomaly_map, args);
+          run.check(args);
+        }
+      }
+    }
+  });
+}
+
+TEST(AnomalyMap, OnlyWhatIsWantedIsReadAndWritten) {
+  test::for_each_isa([](CpuIsa isa) {
+    Problem run(kCases[1], DType::f32);
+    AnomalyMapArgs distance_only = run.args();
+    distance_only.logits = nullptr;
+    distance_only.segmentation_map = nullptr;
+    distance_only.distance_term.weight = 1.0f;
+    DDPMTS_RUN_KERNEL(isa, anomaly_map, distance_only);
+    run.check(distance_only);
+    for (std::size_t i = 0; i < run.distance.size(); ++i) EXPECT_EQ(run.combined[i], run.distance[i]);
+
+    AnomalyMapArgs segmentation_only = run.args();
+    segmentation_only.level_count = 0;
+    for (DistanceLevel& level : segmentation_only.level) level = DistanceLevel{};
+    segmentation_only.distance_map = nullptr;
+    segmentation_only.combined_map = nullptr;
+    DDPMTS_RUN_KERNEL(isa, anomaly_map, segmentation_only);
+    run.check(segmentation_only);
+  });
+}
+
+// log(0 + ε), a distance that rounding left just below 0, and many magnitudes: the vector logarithm against the library's.
+TEST(AnomalyMap, LogarithmIsAccurate) {
+  test::for_each_isa([](CpuIsa isa) {
+    std::vector<float> values{0.0f, -1e-7f, 1.0f, 2.0f, 1e-30f, 3e38f};
+    for (float exponent = -60.0f; exponent < 60.0f; exponent += 0.37f) values.push_back(std::exp2(exponent));
+    for (float x = 0.5f; x < 2.0f; x += 0.01f) values.push_back(x);
+    std::vector<float> combined(values.size());
+    AnomalyMapArgs args;
+    args.n = args.h = 1;
+    args.w = static_cast<std::int64_t>(values.size());
+    args.level_count = 1;
+    args.level[0] = DistanceLevel{1, args.w, values.data()};
+    args.distance_term.weight = 1.0f;
+    args.distance_term.logarithm = true;
+    args.distance_term.log_epsilon = 1e-20f;
+    args.combined_map = combined.data();
+    DDPMTS_RUN_KERNEL(isa, anomaly_map, args);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const float x = std::max(values[i], 0.0f) + 1e-20f;
+      const double expected = std::log(double(x));
+      ASSERT_NEAR(combined[i], expected, 4e-7 * std::abs(expected) + 1e-9) << x;
+    }
+  });
+}
+
+TEST(AnomalyMap, NanStaysWhereItIsRead) {
+  test::for_each_isa([](CpuIsa isa) {
+    Problem run({1, 4, 4, {{4, 4}}, {4, 4}}, DType::f32);
+    run.levels[0][5] = std::nanf("");
+    run.logits.set(9, std::nanf(""));
+    AnomalyMapArgs args = run.args();
+    args.distance_term.weight = args.segmentation_term.weight = 1.0f;
+    args.distance_term.logarithm = true;
+    DDPMTS_RUN_KERNEL(isa, anomaly_map, args);
+    EXPECT_TRUE(std::isnan(run.distance[5]));
+    EXPECT_TRUE(std::isnan(run.combined[5]));
+    EXPECT_TRUE(std::isnan(run.segmentation[9]));
+    EXPECT_TRUE(std::isnan(run.combined[9]));
+    EXPECT_FALSE(std::isnan(run.combined[15]));
+  });
+}
+
+TEST(AnomalyMap, SameBitsWhateverTheThreadCount) {
+  const int threads = omp_get_max_threads();
+  std::optional<Problem> first;
+  for (const int count : {1, 2, 5}) {
+    omp_set_num_threads(count);
+    Problem run(kCases[2], DType::bf16);
+    AnomalyMapArgs args = run.args();
+    args.distance_term.weight = args.segmentation_term.weight = 0.5f;
+    cpu::anomaly_map(args);
+    if (!first) first = run;
+    EXPECT_EQ(run.distance, first->distance);
+    EXPECT_EQ(run.segmentation, first->segmentation);
+    EXPECT_EQ(run.combined, first->combined);
+  }
+  omp_set_num_threads(threads);
+}
+
+}  // namespace
+}  // namespace ddpmts::kernels
