@@ -13,6 +13,7 @@ struct RunFolder {
   std::filesystem::path model() const { return root / "model.safetensors"; }
   std::filesystem::path checkpoint() const { return root / "checkpoint.safetensors"; }
   std::filesystem::path config() const { return root / "config.json"; }
+  std::filesystem::path random_teacher() const { return root / "random_teacher.safetensors"; }
   std::filesystem::path log() const { return root / "training.jsonl"; }
 };
 

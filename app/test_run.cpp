@@ -1,5 +1,6 @@
 #include "app/test_run.h"
 
+#include <algorithm>
 #include <cstdio>
 
 #include "app/interrupt.h"
@@ -7,6 +8,7 @@
 #include "app/progress_line.h"
 #include "data/image_png.h"
 #include "engine/files/atomic_file.h"
+#include "eval/base64.h"
 #include "eval/report.h"
 
 namespace ddpmts::app {
@@ -45,13 +47,19 @@ std::vector<std::size_t> choose_gallery(const Found& found, int places) {
   return order;
 }
 
+template <class Picture>
+std::string png_text(const Picture& picture) {
+  const std::vector<std::byte> png = encode_png(picture);
+  return eval::base64({reinterpret_cast<const std::uint8_t*>(png.data()), png.size()});
+}
+
 eval::GalleryItem gallery_item(const Found& found, std::size_t i, int size, const eval::Calibration& threshold) {
   eval::GalleryItem item;
   item.result = found.results[i];
   const LoadedPicture& picture = found.pictures[i];
-  item.picture_png = base64(encode_png(picture.image));
-  item.overlay_png = base64(encode_png(heat_overlay(picture.image, normalized_map(found.maps[i], size, size, threshold))));
-  if (picture.mask_state == MaskState::marked) item.mask_outline_png = base64(encode_png(outline(picture.mask)));
+  item.picture_png = png_text(picture.image);
+  item.overlay_png = png_text(heat_overlay(picture.image, normalized_map(found.maps[i], size, size, threshold)));
+  if (picture.mask_state == MaskState::marked) item.mask_outline_png = png_text(outline(picture.mask));
   return item;
 }
 

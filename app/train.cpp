@@ -47,7 +47,7 @@ void add_train(CLI::App& app) {
   CLI::App* command = app.add_subcommand("train", "Learn what good parts look like.");
   command->add_option("data", c.data, "Folder of good pictures, MVTec layout, or good/ and bad/")->required();
   command->add_option("-o,--output", o->run, "Run folder: model, log, report")->required();
-  command->add_option("--teacher", c.teacher, "ResNet-18 weights (safetensors); default: $DDPMTS_TEACHER, then weights/");
+  command->add_option("--teacher", c.teacher, "ResNet-18 weights (safetensors), or `random`; default: $DDPMTS_TEACHER, then weights/");
   command->add_option("--minutes", c.minutes, "Training time")->check(CLI::PositiveNumber);
   command->add_option("--steps", c.steps, "Optimiser steps, instead of minutes")->check(CLI::NonNegativeNumber);
   command->add_option("--seed", c.training.seed, "Seed of everything random");

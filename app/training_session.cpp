@@ -7,10 +7,12 @@
 #include "app/inspect_samples.h"
 #include "app/interrupt.h"
 #include "app/progress_line.h"
+#include "app/teacher_search.h"
 #include "data/dataset_load.h"
 #include "engine/files/atomic_file.h"
 #include "kernels/philox.h"
 #include "models/calibrate.h"
+#include "models/random_teacher.h"
 #include "models/training_plan.h"
 
 namespace ddpmts::app {
@@ -192,7 +194,8 @@ SessionEnd run_training(RunConfig config, const RunFolder& run, const SessionOpt
   make_folder(run.root);
   write_file_atomically(run.config(), to_json(config).dump(2) + "\n");
 
-  const SafetensorsFile teacher(config.teacher);
+  if (config.teacher == kRandomTeacher) write_random_teacher(run.random_teacher(), config.training.seed);
+  const SafetensorsFile teacher(config.teacher == kRandomTeacher ? run.random_teacher() : std::filesystem::path(config.teacher));
   Detector detector(NamedTensors(teacher, WeightOrder::oihw), config.detector, config.training.seed, device);
   TrainingPlan plan(config.steps, config.minutes);
   DetectorTrainer trainer(detector, data.training, folder_pictures, config.training);

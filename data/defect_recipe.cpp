@@ -202,7 +202,8 @@ void draw_recolour(Draws& draws, bool grey, ColourMap& map) {
       break;
     case contrast: {
       const float gain = draws.between(0.5f, 1.6f);
-      const float brightness = draws.around(60.0f);
+      const float sign = draws.sign();
+      const float brightness = sign * draws.between(15.0f, 70.0f);
       change_contrast(map, draws, gain, brightness, 30.0f, grey);
       break;
     }
@@ -253,8 +254,11 @@ void draw_self(const SynthesisConfig& config, Draws& draws, std::int64_t picture
   recipe.source_affine = recipe.affine;
   recipe.source_border = recipe.border;
   enum { elsewhere, displaced, stained, smoothed };
-  switch (draws.pick(
-      {config.elsewhere_weight, config.displaced_weight, config.stained_weight, config.smoothed_weight})) {
+  const int use = draws.pick(
+      {config.elsewhere_weight, config.displaced_weight, config.stained_weight, config.smoothed_weight});
+  // Moving or blurring a plain ground shows nothing: these always go where there is something to see.
+  if (use == displaced || use == smoothed) recipe.mask.centres = kernels::kMaxCentres;
+  switch (use) {
     case elsewhere:
       recipe.source_picture = draws.index(picture_count);
       recipe.source_affine = draw_elsewhere(draws, size);
@@ -338,7 +342,7 @@ void draw_texture(const SynthesisConfig& config, Draws draws, const PictureSize&
   const bool laid_over = draws.chance(0.4f);
   texture.keep = laid_over ? 1.0f : 0.0f;
   // Around a colour of its own, or around no change at all.
-  const float reach = draws.power_of_two(4.0f, laid_over ? 6.5f : 7.0f);
+  const float reach = draws.power_of_two(4.4f, laid_over ? 6.5f : 7.0f);
   const float grey_base = laid_over ? draws.around(reach) : draws.between(0.0f, 255.0f);
   const float tint = draws.chance(0.5f) ? 128.0f : 25.0f;
   for (int c = 0; c < 3; ++c) {

@@ -54,7 +54,8 @@ struct SynthesisConfig {
   float smooth_noise_weight = 0.1f;  ///< thresholded slow noise: large stains
   kernels::PerlinConfig perlin{0, 5, 0.5f, 90.0f, 20};
   bool never_empty = true;
-  /// How often a defect's centre is the busiest of eight places, so that it lies on the part, not beside it.
+  /// How often a defect's centre is the busiest of eight places, so that it lies on the part, not beside it. Displaced
+  /// and smoothed ones always do: on a plain ground they would not show.
   float on_part_probability = 0.6f;
   /// How often Perlin and smooth noise are confined to one spot, radius 16 to 90 pixels of 256.
   float window_probability = 0.5f;

@@ -28,6 +28,13 @@ struct Image {
   }
 };
 
+/// Colour with opacity, [height, width, 4], 8 bits a channel, colours not multiplied by the opacity.
+struct TransparentImage {
+  int width = 0;
+  int height = 0;
+  std::vector<std::uint8_t> rgba;
+};
+
 /// Grey picture, [height, width], one value of type T a pixel.
 template <class T>
 struct GreyPicture {

@@ -1,93 +1,44 @@
 #include "data/image_codec.h"
 
-#include <cstdlib>
 #include <cstring>
-#include <memory>
+#include <new>
 #include <optional>
 
-namespace ddpmts {
-namespace {
-
-/// The largest block that the decoder may ask for at a time. Without it a picture of a few bytes can say "decompress me to
-/// gigabytes"; the decoder treats a refusal as running out of memory and gives up cleanly.
-thread_local std::size_t allocation_limit = 0;
-
-void* limited_malloc(std::size_t bytes) { return bytes <= allocation_limit ? std::malloc(bytes) : nullptr; }
-void* limited_realloc(void* block, std::size_t bytes) {
-  return bytes <= allocation_limit ? std::realloc(block, bytes) : nullptr;
-}
-
-/// An assertion of the decoder that does not hold for a corrupt file.
-struct BrokenAssertion {};
-
-}  // namespace
-}  // namespace ddpmts
-
-#define STBI_ASSERT(condition)                      \
-  if (!(condition)) throw ddpmts::BrokenAssertion { \
-    }
-#define STBI_MALLOC(bytes) ddpmts::limited_malloc(bytes)
-#define STBI_REALLOC(block, bytes) ddpmts::limited_realloc(block, bytes)
-#define STBI_FREE(block) std::free(block)
-#define STB_IMAGE_IMPLEMENTATION
-#define STB_IMAGE_STATIC
-#define STBI_NO_STDIO
-#define STBI_ONLY_PNG
-#define STBI_ONLY_JPEG
-#define STBI_ONLY_BMP
-#include <stb/stb_image.h>
+#include "data/image_stb.h"
 
 namespace ddpmts {
 namespace {
 
 namespace fs = std::filesystem;
 
-/// What stb_image hands out: 1 = grey, 2 = grey and alpha, 3 = colour, 4 = colour and alpha, as stored.
-struct Decoded {
-  int width = 0, height = 0, channels = 0;
-  std::unique_ptr<std::uint8_t, decltype(&std::free)> values{nullptr, &std::free};
-};
-
 std::uint8_t to_8_bits(std::uint16_t value) {
   return static_cast<std::uint8_t>((value * 255u + 32767u) / 65535u);
 }
 
-Decoded decode(std::span<const std::byte> file, const ImageHeader& header, const fs::path& path) try {
+/// [height, width, channels] as stored, 8 bits.
+StbPicture decode(std::span<const std::byte> file, const ImageHeader& header, const fs::path& path) {
   const std::size_t pixels = static_cast<std::size_t>(header.width) * static_cast<std::size_t>(header.height);
   constexpr std::size_t kSlack = std::size_t{4} << 20;
-  allocation_limit = 2 * (file.size() + 8 * pixels) + kSlack;
-
-  const auto* bytes = reinterpret_cast<const stbi_uc*>(file.data());
-  const int length = static_cast<int>(file.size());
-  Decoded out;
-  if (header.bits == 16) {
-    const std::unique_ptr<std::uint16_t, decltype(&std::free)> wide(
-        stbi_load_16_from_memory(bytes, length, &out.width, &out.height, &out.channels, 0), &std::free);
-    if (wide) {
-      const std::size_t count = pixels * static_cast<std::size_t>(out.channels);
-      out.values.reset(static_cast<std::uint8_t*>(std::malloc(count)));
-      if (!out.values) throw std::bad_alloc();
-      for (std::size_t i = 0; i < count; ++i) out.values.get()[i] = to_8_bits(wide.get()[i]);
-    }
-  } else {
-    const int wanted = header.format == ImageFormat::bmp ? 3 : 0;
-    out.values.reset(stbi_load_from_memory(bytes, length, &out.width, &out.height, &out.channels, wanted));
-    if (wanted != 0) out.channels = wanted;
-  }
-  if (!out.values) {
+  const std::size_t largest_block = 2 * (file.size() + 8 * pixels) + kSlack;
+  const bool wide = header.bits == 16;
+  StbPicture out = stb_decode(file, wide, header.format == ImageFormat::bmp ? 3 : 0, largest_block);
+  if (!out.failure.empty()) {
     throw_image(path,
                 fmt::format("this {} is corrupt ({}); copy it again from where it came, or save it anew",
-                            name_of(header.format), stbi_failure_reason()));
+                            name_of(header.format), out.failure));
   }
   const int width = header.turned() ? header.height : header.width;
   const int height = header.turned() ? header.width : header.height;
-  if (out.width != width || out.height != height || out.channels < 1 || out.channels > 4) {
+  if (out.width != width || out.height != height)
     throw_image(path, "it contradicts its own header; save it anew");
+  if (wide) {
+    const std::size_t count = pixels * static_cast<std::size_t>(out.channels);
+    out.bytes.reset(static_cast<std::uint8_t*>(std::malloc(count)));
+    if (!out.bytes) throw std::bad_alloc();
+    for (std::size_t i = 0; i < count; ++i) out.bytes.get()[i] = to_8_bits(out.words.get()[i]);
+    out.words.reset();
   }
   return out;
-} catch (const BrokenAssertion&) {
-  throw_image(path, fmt::format("this {} is corrupt; copy it again from where it came, or save it anew",
-                                name_of(header.format)));
 }
 
 /// round(value × alpha / 255 + background × (1 - alpha / 255))
@@ -122,21 +73,21 @@ Position stored_position(int orientation, int x, int y, int width, int height) {
 
 /// Calls f(x, y, stored pixel) for every pixel of the upright picture.
 template <class F>
-void for_each_pixel(const Decoded& decoded, const ImageHeader& header, F&& f) {
+void for_each_pixel(const StbPicture& decoded, const ImageHeader& header, F&& f) {
   const auto channels = static_cast<std::size_t>(decoded.channels);
   for (int y = 0; y < header.height; ++y) {
     for (int x = 0; x < header.width; ++x) {
       const Position from = stored_position(header.orientation, x, y, decoded.width, decoded.height);
       const auto index = static_cast<std::size_t>(from.y) * static_cast<std::size_t>(decoded.width) +
                          static_cast<std::size_t>(from.x);
-      f(x, y, decoded.values.get() + index * channels);
+      f(x, y, decoded.bytes.get() + index * channels);
     }
   }
 }
 
 struct Checked {
   ImageHeader header;
-  Decoded decoded;
+  StbPicture decoded;
 };
 Checked check_and_decode(std::span<const std::byte> file, const fs::path& path, const ImageLimits& limits) {
   const std::optional<ImageHeader> header = parse_image_header(file, file.size(), path, limits);

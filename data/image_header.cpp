@@ -200,6 +200,21 @@ void skip_scan_data(const Bytes& file, std::size_t& at) {
   }
 }
 
+/// Huffman tables: the decoder has room for 256 symbols a table, and trusts the file.
+void check_huffman_tables(const Bytes& segment, const fs::path& path) {
+  constexpr std::size_t kLengths = 16, kMostSymbols = 256;
+  for (std::size_t at = 0; at < segment.size();) {
+    std::size_t symbols = 0;
+    if (segment.size() - at > kLengths) {
+      for (std::size_t i = 0; i < kLengths; ++i) symbols += segment.u8(at + 1 + i);
+    }
+    at += 1 + kLengths + symbols;
+    if (symbols > kMostSymbols || at > segment.size()) {
+      throw_image(path, fmt::format("the JPEG has an impossible Huffman table; {}", kCopyAgain));
+    }
+  }
+}
+
 void check_jpeg(const Bytes& file, const fs::path& path) {
   // A progressive JPEG has about ten scans; each makes the decoder walk over the whole picture again.
   constexpr int kMaxScans = 100;
@@ -209,7 +224,8 @@ void check_jpeg(const Bytes& file, const fs::path& path) {
     const std::uint32_t marker = take_marker(file, at, path);
     if (marker == 0xd9) break;
     if (stands_alone(marker)) continue;
-    take_segment(file, at, path);
+    const Bytes segment = take_segment(file, at, path);
+    if (marker == 0xc4) check_huffman_tables(segment, path);
     if (marker != 0xda) continue;
     if (++scans > kMaxScans)
       throw_image(path, fmt::format("this JPEG has more than {} scans; save it anew", kMaxScans));

@@ -20,12 +20,15 @@
 namespace ddpmts {
 namespace {
 
+/// The header's colour types.
+enum class Colour : std::uint8_t { grey = 0, rgb = 2, rgba = 6 };
+
 /// Rows of samples as PNG wants them, most significant byte first.
 struct Samples {
   std::uint32_t width, height;
   std::uint32_t bits;             ///< a sample: 8 or 16
-  std::uint32_t bytes_per_pixel;  ///< 1, 2 or 3
-  bool colour;
+  std::uint32_t bytes_per_pixel;  ///< 1 to 4
+  Colour colour;
   std::vector<std::uint8_t> bytes;
 };
 
@@ -131,9 +134,8 @@ std::vector<std::byte> encode(const Samples& samples) {
   std::vector<std::byte> header;
   append_be32(header, samples.width);
   append_be32(header, samples.height);
-  constexpr std::byte kGrey{0}, kColour{2};
   header.push_back(static_cast<std::byte>(samples.bits));
-  header.push_back(samples.colour ? kColour : kGrey);
+  header.push_back(static_cast<std::byte>(samples.colour));
   header.insert(header.end(), 3, std::byte{0});  // deflate, adaptive filters, not interlaced
 
   constexpr std::array<std::uint8_t, 8> kSignature = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
@@ -158,17 +160,22 @@ std::uint32_t png_crc(std::span<const std::byte> bytes) {
 
 std::vector<std::byte> encode_png(const Image& image) {
   return encode({static_cast<std::uint32_t>(image.width), static_cast<std::uint32_t>(image.height), 8, 3,
-                 true, image.rgb});
+                 Colour::rgb, image.rgb});
+}
+
+std::vector<std::byte> encode_png(const TransparentImage& image) {
+  return encode({static_cast<std::uint32_t>(image.width), static_cast<std::uint32_t>(image.height), 8, 4,
+                 Colour::rgba, image.rgba});
 }
 
 std::vector<std::byte> encode_png(const Mask& mask) {
-  return encode({static_cast<std::uint32_t>(mask.width), static_cast<std::uint32_t>(mask.height), 8, 1, false,
-                 mask.value});
+  return encode({static_cast<std::uint32_t>(mask.width), static_cast<std::uint32_t>(mask.height), 8, 1,
+                 Colour::grey, mask.value});
 }
 
 std::vector<std::byte> encode_png(const Grey16& map) {
   Samples samples{
-      static_cast<std::uint32_t>(map.width), static_cast<std::uint32_t>(map.height), 16, 2, false, {}};
+      static_cast<std::uint32_t>(map.width), static_cast<std::uint32_t>(map.height), 16, 2, Colour::grey, {}};
   samples.bytes.reserve(map.value.size() * 2);
   for (const std::uint16_t value : map.value) {
     samples.bytes.push_back(static_cast<std::uint8_t>(value >> 8));
@@ -185,20 +192,6 @@ void write_png(const std::filesystem::path& path, const Mask& mask) {
 }
 void write_png(const std::filesystem::path& path, const Grey16& map) {
   write_file_atomically(path, encode_png(map));
-}
-
-std::string base64(std::span<const std::byte> bytes) {
-  constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  out.reserve((bytes.size() + 2) / 3 * 4);
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    const std::size_t present = std::min<std::size_t>(3, bytes.size() - i);
-    std::uint32_t group = 0;
-    for (std::size_t k = 0; k < 3; ++k)
-      group = group << 8 | (k < present ? std::to_integer<std::uint32_t>(bytes[i + k]) : 0u);
-    for (std::size_t k = 0; k < 4; ++k) out += k <= present ? kDigits[(group >> (18 - 6 * k)) & 63u] : '=';
-  }
-  return out;
 }
 
 }  // namespace ddpmts

@@ -1,4 +1,4 @@
-// Writing PNG (ISO/IEC 15948): 8-bit grey and colour, 16-bit grey for anomaly maps. And base64, to put them in a report.
+// Writing PNG (ISO/IEC 15948): 8-bit grey and colour, 16-bit grey for anomaly maps, colour with transparency for outlines.
 #pragma once
 
 #include <cstddef>
@@ -15,6 +15,7 @@ namespace ddpmts {
 /// The file's bytes. Throws std::invalid_argument when the picture's sides and values disagree, std::length_error above 2 GiB
 /// of pixels.
 std::vector<std::byte> encode_png(const Image& image);
+std::vector<std::byte> encode_png(const TransparentImage& image);
 /// Values as they are: a mask of 0 and 1 looks black; multiply by 255 for people.
 std::vector<std::byte> encode_png(const Mask& mask);
 std::vector<std::byte> encode_png(const Grey16& map);
@@ -26,8 +27,5 @@ void write_png(const std::filesystem::path& path, const Grey16& map);
 
 /// CRC-32 as PNG uses it, over a chunk's name and data.
 std::uint32_t png_crc(std::span<const std::byte> bytes);
-
-/// RFC 4648 with padding, no line breaks.
-std::string base64(std::span<const std::byte> bytes);
 
 }  // namespace ddpmts

@@ -7,16 +7,11 @@ namespace ddpmts {
 Parameter::Parameter(std::string name, const Shape& shape, bool trainable, Device device)
     : name_(std::move(name)), value_(Tensor::zeros(shape, DType::f32, device)), trainable_(trainable) {}
 
-const Tensor& Parameter::compute(DType type) const {
+const Tensor& Parameter::compute(DType type) {
   if (type == DType::f32) return value_;
-  if (type != DType::bf16 || !low_precision_) {
-    throw_error<ShapeError>("parameter {} has no {} copy", name_, name_of(type));
-  }
-  return low_precision_;
-}
-
-void Parameter::keep_low_precision() {
+  if (type != DType::bf16) throw_error<ShapeError>("parameter {} has no {} form", name_, name_of(type));
   if (!low_precision_) low_precision_ = value_.cast(DType::bf16);
+  return low_precision_;
 }
 
 Tensor& Parameter::grad() {

@@ -28,11 +28,11 @@ class Parameter {
 
   Tensor& value() { return value_; }
   const Tensor& value() const { return value_; }
-  /// The weight in the type that activations have.
-  const Tensor& compute(DType type) const;
+  /// The weight in the type that activations have. The bf16 copy is made when first asked for, then kept up to date.
+  const Tensor& compute(DType type);
   bool has_low_precision() const { return static_cast<bool>(low_precision_); }
-  /// Creates the bf16 copy (once).
-  void keep_low_precision();
+  /// Makes the bf16 copy now instead of at its first use.
+  void keep_low_precision() { compute(DType::bf16); }
   Tensor& low_precision() { return low_precision_; }
 
   /// Gradient buffer [shape] f32, allocated at first use; meaningful when has_grad().

@@ -11,6 +11,9 @@ namespace ddpmts {
 /// keys its numbers.
 void initialize_convolutions(const ParameterList& parameters, std::uint64_t seed);
 
+/// `count` numbers from N(0, deviation²), a pure function of (seed, index).
+std::vector<float> normal_values(std::int64_t count, double deviation, std::uint64_t seed, std::uint64_t index);
+
 /// Fills a vector parameter with one value.
 void fill(Parameter& parameter, float value);
 

@@ -25,11 +25,6 @@ DetectorTrainer::DetectorTrainer(Detector& detector, Tensor pictures, Tensor fol
   check("pictures", pictures_);
   if (folder_pictures_) check("folder pictures", folder_pictures_);
   optimizer_.scale_lr("head.", config.head_learning_rate_scale);
-  if (detector.type() == DType::bf16) {
-    for (const ParameterPtr& parameter : detector.parameters()) {
-      if (parameter->shape().rank() == 4) parameter->keep_low_precision();
-    }
-  }
   if (config.start_student_from_teacher) {
     const std::int64_t count = std::min<std::int64_t>(pictures_.dim(0), 16);
     const Tensor sample = Tensor::empty({count, size, size, 3}, DType::u8, pictures_.device());

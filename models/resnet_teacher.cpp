@@ -3,43 +3,45 @@
 namespace ddpmts {
 namespace {
 
-FrozenConv load_conv(const NamedTensors& weights, const std::string& conv, const std::string& norm,
-                     const Shape& shape, std::int64_t stride, DType type, Device device) {
-  const ConvOptions options{stride, (shape[1] - 1) / 2, 1};
-  const Shape per_channel{shape[0]};
-  const std::vector<float> weight = weights.read(conv + ".weight", shape);
-  if (!weights.has(norm + ".running_var")) {
-    return {conv, shape, weight, weights.read(conv + ".bias", per_channel), options, type, device};
+FrozenConv load_conv(const NamedTensors& weights, const TeacherConv& conv, DType type, Device device) {
+  const ConvOptions options{conv.stride, (conv.shape[1] - 1) / 2, 1};
+  const Shape per_channel{conv.shape[0]};
+  const std::vector<float> weight = weights.read(conv.name + ".weight", conv.shape);
+  if (!weights.has(conv.norm + ".running_var")) {
+    return {conv.name, conv.shape, weight, weights.read(conv.name + ".bias", per_channel), options, type, device};
   }
   ConvWithNorm parts;
-  parts.shape = shape;
+  parts.shape = conv.shape;
   parts.weight = weight;
-  parts.gamma = weights.read(norm + ".weight", per_channel);
-  parts.beta = weights.read(norm + ".bias", per_channel);
-  parts.running_mean = weights.read(norm + ".running_mean", per_channel);
-  parts.running_var = weights.read(norm + ".running_var", per_channel);
-  return {conv, parts, options, type, device};
+  parts.gamma = weights.read(conv.norm + ".weight", per_channel);
+  parts.beta = weights.read(conv.norm + ".bias", per_channel);
+  parts.running_mean = weights.read(conv.norm + ".running_mean", per_channel);
+  parts.running_var = weights.read(conv.norm + ".running_var", per_channel);
+  return {conv.name, parts, options, type, device};
 }
 
 }  // namespace
 
-ResNetTeacher::ResNetTeacher(const NamedTensors& weights, DType type, Device device) {
-  const auto add = [&](const std::string& conv, const std::string& norm, const Shape& shape,
-                       std::int64_t stride) {
-    convs_.emplace_back(conv, load_conv(weights, conv, norm, shape, stride, type, device));
-  };
-  add("conv1", "bn1", {64, 7, 7, 3}, 2);
+std::vector<TeacherConv> teacher_convs() {
+  std::vector<TeacherConv> convs{{"conv1", "bn1", {64, 7, 7, 3}, 2}};
   std::int64_t in = 64;
   for (int layer = 1; layer <= 3; ++layer) {
     const std::int64_t out = std::int64_t{32} << layer;
     for (int block = 0; block < 2; ++block) {
       const std::string prefix = fmt::format("layer{}.{}.", layer, block);
       const std::int64_t stride = layer > 1 && block == 0 ? 2 : 1;
-      add(prefix + "conv1", prefix + "bn1", {out, 3, 3, in}, stride);
-      add(prefix + "conv2", prefix + "bn2", {out, 3, 3, out}, 1);
-      if (stride == 2) add(prefix + "downsample.0", prefix + "downsample.1", {out, 1, 1, in}, 2);
+      convs.push_back({prefix + "conv1", prefix + "bn1", {out, 3, 3, in}, stride});
+      convs.push_back({prefix + "conv2", prefix + "bn2", {out, 3, 3, out}, 1});
+      if (stride == 2) convs.push_back({prefix + "downsample.0", prefix + "downsample.1", {out, 1, 1, in}, 2});
       in = out;
     }
+  }
+  return convs;
+}
+
+ResNetTeacher::ResNetTeacher(const NamedTensors& weights, DType type, Device device) {
+  for (const TeacherConv& conv : teacher_convs()) {
+    convs_.emplace_back(conv.name, load_conv(weights, conv, type, device));
   }
 }
 

@@ -12,6 +12,15 @@
 
 namespace ddpmts {
 
+/// One of the teacher's convolutions, as torchvision names it, with the BatchNorm that follows.
+struct TeacherConv {
+  std::string name, norm;
+  Shape shape;  ///< KRSC
+  std::int64_t stride = 1;
+};
+/// All fifteen convolutions, in the order of the forward pass.
+std::vector<TeacherConv> teacher_convs();
+
 class ResNetTeacher {
  public:
   /// Reads torchvision's names, either with BatchNorms (`bn1.running_var` is there) or folded (`conv1.bias`

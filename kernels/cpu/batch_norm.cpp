@@ -1,9 +1,9 @@
 // BatchNorm over the rows of [M, C], ± residual, ± ReLU, and its backward (contract: kernels/batch_norm.h).
-// Layout: [rows, channels], f32 or bf16; a block is up to 512 whole rows, and every sum is taken per block,
-// then over the blocks in order, so that results do not depend on the number of threads. Bytes moved per
-// element: training forward reads 2, writes 1; backward reads 6 and writes 1 (reads 5, writes 2 with ReLU and
-// residual: the masked gradient is written first and then read instead of y and dy). Variants: training,
-// inference; × residual × ReLU; vectors run over channels.
+// Layout: [rows, channels], f32 or bf16. Sums are taken per block of up to 512 rows, then over the blocks in
+//   order, so that results do not depend on the number of threads.
+// Bytes moved per element: training forward reads 2, writes 1; backward reads 6, writes 1 (with ReLU and
+//   residual reads 5, writes 2: the masked gradient is written first, then read instead of y and dy).
+// Variants: training, inference; × residual × ReLU; vectors run over channels.
 #include "kernels/batch_norm.h"
 
 #include <omp.h>

@@ -1,6 +1,7 @@
-// The plain per-element passes: cast, add, u8 pictures to normalised channels (contract:
-// kernels/elementwise.h). Layout: flat arrays. Bytes moved: what the arrays hold, once. Variants: per pair of
-// element types.
+// The plain passes: cast, add, u8 pictures to normalised channels (contract: kernels/elementwise.h).
+// Layout: flat arrays.
+// Bytes moved: what the arrays hold, once.
+// Variants: per pair of element types.
 #include "kernels/elementwise.h"
 
 #include "kernels/cpu/simd.h"

@@ -1,7 +1,7 @@
-// One pass over all parameters: SGD or AdamW, bf16 copy, moving average; and the gradient norm before it (contract:
-// kernels/optimizer_step.h).
-// Layout: the slots are cut into chunks of 16384 elements, which the threads take as they come; the norm adds one
-// double per chunk in order, so that it does not depend on the number of threads.
+// One pass over all parameters: SGD or AdamW, bf16 copy, moving average; and the gradient norm before it
+//   (contract: kernels/optimizer_step.h).
+// Layout: the slots are cut into chunks of 16384 elements, which the threads take as they come; the norm adds
+//   one double per chunk in order, so that it does not depend on the number of threads.
 // Bytes moved per element: AdamW 28, SGD 20, + 2 for the bf16 copy, + 8 for the average; the norm reads 4.
 // Variants: sgd, adamw; × bf16 copy × moving average, chosen per slot.
 #include "kernels/optimizer_step.h"

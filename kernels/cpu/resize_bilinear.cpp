@@ -1,8 +1,8 @@
 // Bilinear resize of NHWC maps and its exact adjoint (contract: kernels/resize_bilinear.h).
-// Layout: src [N, Hs, Ws, C], dst a slice of C channels of [N, Hd, Wd, dst_channels]; vectors run over
-// channels. Bytes moved per element: one write of dst and about one read of src forward; the reverse
-// backward. Variants: forward, backward; each with a plain copy for equal sizes and a broadcast / sum for a
-// 1×1 source.
+// Layout: src [N, Hs, Ws, C], dst a slice of C channels of [N, Hd, Wd, dst_channels].
+// Bytes moved: forward writes dst once, reads src about once; backward the reverse (neighbours from cache).
+// Variants: forward blends two source rows into one row of f32, then resizes that row; a copy for equal sizes
+//   and for a 1×1 source. Backward gathers each source pixel; a copy for equal sizes.
 #include "kernels/resize_bilinear.h"
 
 #include <omp.h>

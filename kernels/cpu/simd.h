@@ -1,5 +1,4 @@
-// What the CPU twins share: one native vector of floats, loads and stores that widen and round bf16, scratch
-// memory.
+// What the CPU twins share: one native vector of floats, loads and stores that widen and round bf16, scratch.
 //
 // Kernel sources are compiled once per instruction set, so nothing here may become a symbol that the linker
 // could take from the wrong copy: everything is always_inline and sits in an unnamed namespace of the

@@ -2,8 +2,8 @@
 #include <gtest/gtest.h>
 
 #include "data/image_png.h"
+#include "engine/files/safetensors.h"
 #include "tests/app/program.h"
-#include "tests/app/random_teacher.h"
 
 namespace ddpmts::test {
 namespace {
@@ -23,6 +23,12 @@ void write_good_pictures(const std::filesystem::path& folder, int count) {
     for (std::size_t p = 0; p < image.rgb.size(); ++p) image.rgb[p] = static_cast<std::uint8_t>(p * 7 + static_cast<std::size_t>(i));
     write_png(folder / (std::to_string(i) + ".png"), image);
   }
+}
+
+void write_one_tensor(const std::filesystem::path& path) {
+  const std::vector<float> few(4, 0.0f);
+  const TensorToWrite tensor{"conv1.weight", StoredType::f32, {2, 2}, std::as_bytes(std::span(few))};
+  write_safetensors(path, {&tensor, 1}, {});
 }
 
 TEST(BadInput, WrongCallsExitWithTwo) {
@@ -46,8 +52,7 @@ TEST(BadInput, HelpShowsEveryDefault) {
 
 TEST(BadInput, Datasets) {
   const TemporaryFolder folder;
-  write_random_teacher(folder / "teacher.safetensors");
-  const std::string rest = " -o " + folder / "run" + " --steps 1 --teacher " + folder / "teacher.safetensors";
+  const std::string rest = " -o " + folder / "run" + " --steps 1 --teacher random";
   expect_failure("train " + folder / "missing" + rest, 1, "missing");
   std::filesystem::create_directory(folder / "empty");
   expect_failure("train " + folder / "empty" + rest, 1, "empty");
@@ -63,19 +68,15 @@ TEST(BadInput, Teachers) {
   expect_failure(start + folder / "absent.safetensors", 1, "absent.safetensors");
   std::ofstream(folder / "garbage.safetensors") << "this is no tensor file at all";
   expect_failure(start + folder / "garbage.safetensors", 1, "garbage.safetensors");
-  const std::vector<float> few(4, 0.0f);
-  const TensorToWrite tensor{"conv1.weight", StoredType::f32, {2, 2}, std::as_bytes(std::span(few))};
-  write_safetensors(folder / "other.safetensors", {&tensor, 1}, {});
+  write_one_tensor(folder / "other.safetensors");
   expect_failure(start + folder / "other.safetensors", 1, "conv1.weight");
 }
 
 TEST(BadInput, Outputs) {
   const TemporaryFolder folder;
   write_good_pictures(folder / "good", 5);
-  write_random_teacher(folder / "teacher.safetensors");
   std::ofstream(folder / "file") << "x";
-  expect_failure("train " + folder / "good" + " --size 64 --steps 1 -o " + folder / "file" + "/run --teacher " +
-                     folder / "teacher.safetensors",
+  expect_failure("train " + folder / "good" + " --size 64 --steps 1 -o " + folder / "file" + "/run --teacher random",
                  1, "file/run");
 }
 
@@ -84,8 +85,8 @@ TEST(BadInput, RunsThatAreNone) {
   write_good_pictures(folder / "good", 1);
   expect_failure("predict " + folder / "none" + " " + folder / "good", 1, "none");
   expect_failure("info " + folder / "good", 1, "no finished model");
-  write_random_teacher(folder / "teacher.safetensors");
-  expect_failure("info " + folder / "teacher.safetensors", 1, "no ddpmts model");
+  write_one_tensor(folder / "other.safetensors");
+  expect_failure("info " + folder / "other.safetensors", 1, "no ddpmts model");
   expect_failure("train " + folder / "good" + " -o " + folder / "none" + " --resume", 1, "checkpoint.safetensors");
 }
 

@@ -9,7 +9,6 @@
 
 #include "engine/files/safetensors.h"
 #include "tests/app/program.h"
-#include "tests/app/random_teacher.h"
 
 namespace ddpmts::test {
 namespace {
@@ -24,14 +23,12 @@ class EndToEnd : public ::testing::Test {
     const Finished drawn =
         run_program("draw -o " + *folder / "parts" + " --size 96 --train 24 --test-good 8 --test-defect 3");
     ASSERT_EQ(drawn.code, 0) << drawn.output;
-    write_random_teacher(*folder / "teacher.safetensors");
   }
   static void TearDownTestSuite() { delete folder; }
 
   static std::string part(const std::string& name) { return *folder / "parts" + "/" + name; }
   static std::string train(const std::string& run, const std::string& options) {
-    return "train " + part("blister") + " -o " + *folder / run + " --teacher " + *folder / "teacher.safetensors" +
-           " --size 96 --batch 4 " + options;
+    return "train " + part("blister") + " -o " + *folder / run + " --teacher random --size 96 --batch 4 " + options;
   }
   static TemporaryFolder* folder;
 };

@@ -213,6 +213,19 @@ TEST(ImageCodec, CorruptFilesAreRefused) {
   std::string garbage = get(kImages / "rgb.jpg");
   garbage.insert(2, "xx");
   error_of(garbage);
+  // A Huffman table of 17 × 16 symbols where the decoder has room for 256, then one that is longer than its segment.
+  using namespace std::string_literals;
+  const auto with_table = [](const std::string& counts, std::size_t symbols) {
+    const std::string content = "\x10" + counts + std::string(symbols, '\x01');
+    const std::size_t length = content.size() + 2;
+    std::string file = get(kImages / "rgb.jpg");
+    return file.insert(2, "\xff\xc4"s + static_cast<char>(length >> 8) + static_cast<char>(length) + content);
+  };
+  EXPECT_NE(error_of(with_table(std::string(16, '\x11'), 272)).find("Huffman"), std::string::npos);
+  EXPECT_NE(error_of(with_table(std::string(16, '\x01'), 15)).find("Huffman"), std::string::npos);
+  EXPECT_NE(error_of(with_table(std::string(5, '\0'), 0)).find("Huffman"), std::string::npos);
+  const std::string good_table = with_table(std::string(16, '\x01'), 16);
+  EXPECT_NO_THROW(decode_image(bytes_of(good_table), "some.jpg"));
   // As many scans as one likes, each of which costs the decoder a walk over the picture.
   std::string scans = get(kImages / "progressive.jpg");
   const std::size_t first = scans.find("\xff\xda");

@@ -82,20 +82,10 @@ TEST(ImagePng, RefusesPicturesThatContradictThemselves) {
   EXPECT_THROW(FloatMap(4, -1), std::invalid_argument);
 }
 
-TEST(ImagePng, ChecksumAndBase64TestVectors) {
+TEST(ImagePng, ChecksumTestVectors) {
   const auto bytes = [](std::string_view text) { return std::as_bytes(std::span(text)); };
   EXPECT_EQ(png_crc(bytes("123456789")), 0xcbf43926u);  // the check value of CRC-32/ISO-HDLC
   EXPECT_EQ(png_crc(bytes("IEND")), 0xae426082u);
-  const std::pair<const char*, const char*> vectors[] = {// RFC 4648, section 10
-                                                         {"", ""},
-                                                         {"f", "Zg=="},
-                                                         {"fo", "Zm8="},
-                                                         {"foo", "Zm9v"},
-                                                         {"foob", "Zm9vYg=="},
-                                                         {"fooba", "Zm9vYmE="},
-                                                         {"foobar", "Zm9vYmFy"}};
-  for (const auto& [plain, encoded] : vectors) EXPECT_EQ(base64(bytes(plain)), encoded);
-  EXPECT_EQ(base64(bytes("\xff\xfe\xfb")), "//77");
 }
 
 }  // namespace

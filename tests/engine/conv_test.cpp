@@ -45,7 +45,7 @@ const ConvCase kCases[] = {
 Shape input_shape(const ConvShape& s) { return {s.n, s.h, s.w, s.c}; }
 Shape output_shape(const ConvShape& s) { return {s.n, s.out_h(), s.out_w(), s.k}; }
 Shape weight_shape(const ConvShape& s) { return {s.k, s.r, s.s, s.c}; }
-Doubles used(const Parameter& weight, DType type) { return doubles(weight.compute(type)); }
+Doubles used(Parameter& weight, DType type) { return doubles(weight.compute(type)); }
 
 class Convolution : public EngineTest {};
 DDPMTS_ON_EVERY_PLACEMENT(Convolution);
@@ -278,7 +278,6 @@ TEST_F(ConvolutionTape, SaysWhatDoesNotFit) {
   expect_error<ShapeError>(conv(x, weight, nullptr, {0, 1, 1}), {"stride 0"});
   expect_error<ShapeError>(conv(x, weight, nullptr, {1, -1, 1}), {"padding -1"});
   expect_error<ShapeError>(conv(x, weight, nullptr, {1, 1, 0}), {"dilation 0"});
-  expect_error<ShapeError>(conv(x.cast(DType::bf16), weight, nullptr, {}), {"weight", "bf16"});
   const auto fused = [&](const Tensor& b, const Tensor& residual) {
     return [=] { conv2d_fused(x, *weight, b, {}, residual, false); };
   };

@@ -4,7 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,6 +24,10 @@ struct Placement {
   Device device;
   DType type = DType::f32;
 };
+
+inline void PrintTo(const Placement& where, std::ostream* out) {
+  *out << where.device.name() << " " << name_of(where.type);
+}
 
 inline std::vector<Placement> placements() { return {{Device{}, DType::f32}, {Device{}, DType::bf16}}; }
 

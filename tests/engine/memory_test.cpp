@@ -96,8 +96,9 @@ TEST_F(Memory, SaysWhatCannotBeHad) {
 class MemoryOnPlacement : public EngineTest {};
 DDPMTS_ON_EVERY_PLACEMENT(MemoryOnPlacement);
 
-// A small network with every operation that a detector's training step has.
-TEST_P(MemoryOnPlacement, TheSecondIdenticalStepAsksTheSystemForNothing) {
+// A small network with every operation that a detector's training step has. What the first step makes to stay
+// (gradients, packed weights) sits in blocks that the second step's activations must replace; then it is over.
+TEST_P(MemoryOnPlacement, IdenticalStepsSoonAskTheSystemForNothing) {
   const Placement& where = GetParam();
   const Placement f32{device(), DType::f32};
   const ParameterList weights{random_parameter("stem", {8, 7, 7, 3}, where, 1, -0.1f, 0.1f),
@@ -134,14 +135,16 @@ TEST_P(MemoryOnPlacement, TheSecondIdenticalStepAsksTheSystemForNothing) {
     EXPECT_TRUE(optimizer.step(1e-3f).finite);
   };
   step();
-  const MemoryStats after_one = memory_stats(device());
+  step();
+  const MemoryStats before = memory_stats(device());
   reset_peak_memory(device());
-  for (int i = 0; i < 3; ++i) step();
-  const MemoryStats after_four = memory_stats(device());
-  EXPECT_EQ(after_four.system_allocations, after_one.system_allocations);
-  EXPECT_EQ(after_four.reserved, after_one.reserved);
-  EXPECT_EQ(after_four.in_use, after_one.in_use) << "a step leaves nothing behind";
-  EXPECT_LE(after_four.peak, after_four.reserved);
+  for (int i = 0; i < 4; ++i) step();
+  const MemoryStats after = memory_stats(device());
+  EXPECT_EQ(after.system_allocations, before.system_allocations);
+  EXPECT_EQ(after.reserved, before.reserved);
+  EXPECT_EQ(after.in_use, before.in_use) << "a step leaves nothing behind";
+  EXPECT_GT(after.peak, after.in_use);
+  EXPECT_LE(after.peak, after.reserved);
 }
 
 }  // namespace

@@ -115,7 +115,7 @@ class OptimizerTest : public EngineTest {
       EXPECT_NEAR(report.grad_norm, norm, 1e-5 * norm);
       EXPECT_EQ(optimizer.steps(), step);
       for (std::size_t i = 0; i < parameters.size(); ++i) {
-        const Parameter& p = *parameters[i];
+        Parameter& p = *parameters[i];
         SCOPED_TRACE(fmt::format("{} after {} steps", p.name(), step));
         expect_close(p.value(), reference.states[i].value, 1e-6, "value");
         if (type() == DType::bf16) {

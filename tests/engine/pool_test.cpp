@@ -99,8 +99,9 @@ class Pooling : public EngineTest {
     expect_same_values(trained, y, "training y");
     const Tensor dx = poisoned(in, GetParam());
     pool_backward(device(), s, dy.raw(), bytes > 0 ? workspace.raw() : nullptr, dx.raw());
-    // An input that won several windows sums their gradients, in bf16 perhaps with a rounding each.
-    expect_close(dx, expected.dx, 2 * tolerance(type()), "dx");
+    // An input of several windows gets the sum of their gradients; in bf16 the library rounds every partial sum.
+    const bool overlap = s.stride < s.window_h && s.out_h() > 1;
+    expect_close(dx, expected.dx, (overlap ? 8 : 1) * tolerance(type()), "dx");
   }
 };
 DDPMTS_ON_EVERY_PLACEMENT(Pooling);
@@ -125,7 +126,7 @@ TEST_P(Pooling, RecordedGradientsMatchTheLoop) {
   backward_from(y, dy);
   PoolReference expected = reference(s, doubles(x), doubles(dy));
   expect_close(y, expected.y, 0.0, "max");
-  expect_close(x.grad(), expected.dx, 2 * tolerance(type()), "max dx");
+  expect_close(x.grad(), expected.dx, 8 * tolerance(type()), "max dx");
 
   x.set_grad(Tensor());
   dy = random_tensor({1, 1, 1, 2}, GetParam(), 4);

@@ -71,9 +71,10 @@ TEST_F(AsppTape, TrainingGradientsMatchFiniteDifferences) {
   ParameterList parameters;
   const Aspp aspp(ParameterScope(parameters, {}), 4);
   make_up_training(parameters);
+  avoid_kinks(parameters);
   const Tensor x = random_tensor({6, 9, 8, 4}, {}, 2);
   check_gradients(leaves_of(x, parameters), [&] { return aspp.forward(x, Mode::training); },
-                  {.step = 5e-4f, .tolerance = 2e-2});
+                  {.step = 1e-2f, .tolerance = 5e-3});
 }
 
 }  // namespace

@@ -84,9 +84,10 @@ TEST_F(BasicBlockTape, TrainingGradientsMatchFiniteDifferences) {
     ParameterList parameters;
     const BasicBlock block({parameters, {}}, 4, out);
     make_up_training(parameters);
+    avoid_kinks(parameters);
     const Tensor x = random_tensor({3, 9, 7, 4}, {}, 4);
     check_gradients(leaves_of(x, parameters), [&] { return block.forward(x, Mode::training); },
-                    {.step = 1e-3f, .tolerance = 2e-2});
+                    {.step = 1e-2f, .tolerance = 5e-3});
   }
 }
 

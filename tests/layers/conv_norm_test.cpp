@@ -134,9 +134,9 @@ TEST_F(ConvNormTape, TrainingGradientsMatchFiniteDifferences) {
   const Tensor x = random_tensor({3, 13, 9, 5}, {}, 7);
   check_gradients(leaves_of(x, parameters), [&] { return unit.forward(x, Mode::training, false); },
                   {.step = 2e-3f, .tolerance = 2e-3});
-  // A ReLU's kinks within the step cost some exactness.
+  avoid_kinks(parameters);
   check_gradients(leaves_of(x, parameters), [&] { return unit.forward(x, Mode::training, true); },
-                  {.step = 1e-3f, .tolerance = 2e-2});
+                  {.step = 1e-2f, .tolerance = 5e-3});
 }
 
 TEST_F(ConvNormTape, InferenceWhileRecordingIsAnError) {
