@@ -14,7 +14,8 @@ namespace {
 void self_test(DType type) {
   const NoGrad looking;
   constexpr std::int64_t kSide = 32, kChannels = 64;
-  const auto weight = std::make_shared<Parameter>("self-test", Shape{kChannels, 3, 3, kChannels}, false, Device{});
+  const auto weight =
+      std::make_shared<Parameter>("self-test", Shape{kChannels, 3, 3, kChannels}, false, Device{});
   const std::vector<float> ones(static_cast<std::size_t>(kChannels * 9 * kChannels), 1.0f / 64.0f);
   weight->value().copy_from(Tensor::from_host<float>(weight->shape(), ones));
   weight->changed();
@@ -24,7 +25,8 @@ void self_test(DType type) {
   const std::vector<float> y = conv2d(x, weight, nullptr, {1, 1, 1}).to_floats();
   const std::size_t centre = static_cast<std::size_t>((kSide / 2 * kSide + kSide / 2) * kChannels);
   if (std::abs(y[0] - 4.0f) > 1e-3f || std::abs(y[centre] - 9.0f) > 1e-3f) {
-    throw_error("self-test: a {} convolution gave {} and {} instead of 4 and 9", name_of(type), y[0], y[centre]);
+    throw_error("self-test: a {} convolution gave {} and {} instead of 4 and 9", name_of(type), y[0],
+                y[centre]);
   }
 }
 
@@ -32,7 +34,8 @@ void run_check() {
   std::printf("%s\n", kVersion);
   std::printf("cpu        %s\n", describe(Device{}).c_str());
   const bool fast = has_fast_bf16(Device{});
-  std::printf("bf16       %s\n", fast ? "in hardware: --precision auto takes it" : "not in hardware: --precision auto takes f32");
+  std::printf("bf16       %s\n", fast ? "in hardware: --precision auto takes it"
+                                      : "not in hardware: --precision auto takes f32");
   std::printf("cuda       not in this build\n");
   self_test(DType::f32);
   if (fast) self_test(DType::bf16);

@@ -19,12 +19,15 @@ struct DrawOptions {
 
 void add_draw(CLI::App& app) {
   const auto options = std::make_shared<DrawOptions>();
-  CLI::App* command = app.add_subcommand("draw", "Draw a demonstration dataset of three kinds of parts (MVTec layout).");
+  CLI::App* command =
+      app.add_subcommand("draw", "Draw a demonstration dataset of three kinds of parts (MVTec layout).");
   command->add_option("-o,--output", options->output, "Folder; each kind of part gets one in it")->required();
   command->add_option("--seed", options->seed, "Seed");
   command->add_option("--size", options->size, "Side of the pictures, pixels")->check(CLI::Range(32, 2048));
-  command->add_option("--train", options->counts.train_good, "Good parts for training")->check(CLI::Range(1, 100000));
-  command->add_option("--test-good", options->counts.test_good, "Good parts for testing")->check(CLI::Range(0, 100000));
+  command->add_option("--train", options->counts.train_good, "Good parts for training")
+      ->check(CLI::Range(1, 100000));
+  command->add_option("--test-good", options->counts.test_good, "Good parts for testing")
+      ->check(CLI::Range(0, 100000));
   command->add_option("--test-defect", options->counts.test_defect, "Parts of each kind of defect")
       ->check(CLI::Range(0, 100000));
   command->callback([options] {

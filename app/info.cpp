@@ -22,17 +22,18 @@ void run_info(const InfoOptions& options) {
   }
   std::printf("pictures    resized to %lld x %lld\n", static_cast<long long>(config.size),
               static_cast<long long>(config.size));
-  std::printf("networks    teacher ResNet-18, student, head %s: %.2f million learned parameters, %s\n", name_of(config.head),
-              static_cast<double>(learned) / 1e6, name_of(config.precision));
+  std::printf("networks    teacher ResNet-18, student, head %s: %.2f million learned parameters, %s\n",
+              name_of(config.head), static_cast<double>(learned) / 1e6, name_of(config.precision));
   std::printf("threshold   %s\n", model.threshold.describe().c_str());
   std::printf("trained by  %s\n", nlohmann::ordered_json::parse(model.run_configuration).dump(2).c_str());
   if (!options.verify) return;
   // Another machine, precision or thread count rounds differently; what matters is that verdicts stay.
   constexpr double kTolerance = 0.05;
   const double deviation = probe_deviation(model);
-  std::printf("probes      %zu pictures, largest deviation from the stored scores %.3g %%\n", model.probe_scores.size(),
-              deviation * 100);
-  if (deviation > kTolerance) throw_error("{}: the model does not give the scores it was saved with", options.run);
+  std::printf("probes      %zu pictures, largest deviation from the stored scores %.3g %%\n",
+              model.probe_scores.size(), deviation * 100);
+  if (deviation > kTolerance)
+    throw_error("{}: the model does not give the scores it was saved with", options.run);
 }
 
 }  // namespace
@@ -41,7 +42,8 @@ void add_info(CLI::App& app) {
   const auto options = std::make_shared<InfoOptions>();
   CLI::App* command = app.add_subcommand("info", "Show what a trained model is.");
   command->add_option("run", options->run, "Run folder, or its model.safetensors")->required();
-  command->add_flag("--verify", options->verify, "Inspect the stored probe pictures and compare their scores");
+  command->add_flag("--verify", options->verify,
+                    "Inspect the stored probe pictures and compare their scores");
   command->add_option("--precision", options->precision, "auto, f32 or bf16");
   command->add_option("--device", options->device, "cpu or cuda[:index]");
   command->callback([options] { run_info(*options); });

@@ -17,7 +17,8 @@ Tensor stack_pictures(std::span<const LoadedPicture* const> pictures, std::int64
   return Tensor::from_host<std::uint8_t>({count, size, size, 3}, pixels, device);
 }
 
-std::size_t inspect_samples(const Model& model, std::span<const Sample> samples, const InspectOptions& options,
+std::size_t inspect_samples(const Model& model, std::span<const Sample> samples,
+                            const InspectOptions& options,
                             const std::function<void(InspectedPicture&&)>& take) {
   const std::int64_t size = model.detector->config().size;
   const auto pixels = static_cast<std::size_t>(size * size);
@@ -58,8 +59,9 @@ std::size_t inspect_samples(const Model& model, std::span<const Sample> samples,
         picture.result.milliseconds = milliseconds;
         eval::judge(picture.result, model.threshold);
         if (picture.result.verdict_defective) {
-          picture.result.blobs = eval::find_blobs(picture.anomaly, static_cast<int>(size), static_cast<int>(size),
-                                                  model.threshold.threshold, options.min_blob_area);
+          picture.result.blobs =
+              eval::find_blobs(picture.anomaly, static_cast<int>(size), static_cast<int>(size),
+                               model.threshold.threshold, options.min_blob_area);
         }
         ++next;
       }

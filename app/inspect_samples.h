@@ -12,20 +12,22 @@ namespace ddpmts::app {
 
 struct InspectedPicture {
   const Sample* sample = nullptr;
-  eval::PictureResult result;   ///< judged; blobs in pixels of the map. `error` when the file could not be used
-  LoadedPicture loaded;         ///< pixels at the model's size, and the mask where there is one
-  std::vector<float> anomaly;   ///< [size, size]; empty on error
+  eval::PictureResult
+      result;            ///< judged; blobs in pixels of the map. `error` when the file could not be used
+  LoadedPicture loaded;  ///< pixels at the model's size, and the mask where there is one
+  std::vector<float> anomaly;  ///< [size, size]; empty on error
 };
 
 struct InspectOptions {
   std::int64_t batch = 8;
-  bool with_masks = false;     ///< load the samples' masks too
+  bool with_masks = false;          ///< load the samples' masks too
   std::int64_t min_blob_area = 16;  ///< pixels of the map; smaller regions are not reported as boxes
 };
 
 /// Calls `take` once a sample, in order. Files that cannot be used come with an error and no map; nothing is thrown for
 /// them. Stops early when the program is asked to end (app/interrupt.h); returns how many were handed over.
-std::size_t inspect_samples(const Model& model, std::span<const Sample> samples, const InspectOptions& options,
+std::size_t inspect_samples(const Model& model, std::span<const Sample> samples,
+                            const InspectOptions& options,
                             const std::function<void(InspectedPicture&&)>& take);
 
 /// u8 [count, size, size, 3] on `device` from loaded pictures; all must be loaded and of that size.

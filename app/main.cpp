@@ -7,7 +7,8 @@
 #include "app/version.h"
 
 int main(int argc, char** argv) {
-  CLI::App app("Learns from pictures of good parts, then finds, outlines and scores defects in new ones.", "ddpmts");
+  CLI::App app("Learns from pictures of good parts, then finds, outlines and scores defects in new ones.",
+               "ddpmts");
   app.set_version_flag("--version", ddpmts::app::kVersion);
   app.require_subcommand(1);
   app.get_formatter()->column_width(34);

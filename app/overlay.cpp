@@ -13,12 +13,14 @@ using Colour = std::array<float, 3>;
 
 // Violet, magenta, orange, yellow: lightness rises steadily.
 Colour heat_colour(float value) {
-  static constexpr std::array<Colour, 4> kStops = {{{70, 10, 120}, {190, 40, 110}, {245, 130, 40}, {252, 240, 120}}};
+  static constexpr std::array<Colour, 4> kStops = {
+      {{70, 10, 120}, {190, 40, 110}, {245, 130, 40}, {252, 240, 120}}};
   const float place = std::clamp(value, 0.0f, 1.0f) * 3.0f;
   const std::size_t low = std::min<std::size_t>(static_cast<std::size_t>(place), 2);
   const float share = place - static_cast<float>(low);
   Colour colour;
-  for (std::size_t c = 0; c < 3; ++c) colour[c] = kStops[low][c] * (1.0f - share) + kStops[low + 1][c] * share;
+  for (std::size_t c = 0; c < 3; ++c)
+    colour[c] = kStops[low][c] * (1.0f - share) + kStops[low + 1][c] * share;
   return colour;
 }
 
@@ -41,7 +43,8 @@ bool on_edge(const Inside& inside, int x, int y, int width, int height, int reac
 
 }  // namespace
 
-FloatMap normalized_map(std::span<const float> anomaly, int width, int height, const eval::Calibration& threshold) {
+FloatMap normalized_map(std::span<const float> anomaly, int width, int height,
+                        const eval::Calibration& threshold) {
   FloatMap map(width, height);
   for (std::size_t i = 0; i < anomaly.size(); ++i) {
     map.value[i] = static_cast<float>(threshold.normalize(static_cast<double>(anomaly[i])));
@@ -89,7 +92,8 @@ TransparentImage outline(const Mask& mask) {
 Grey16 to_grey16(const FloatMap& normalized) {
   Grey16 map(normalized.width, normalized.height);
   for (std::size_t i = 0; i < map.value.size(); ++i) {
-    map.value[i] = static_cast<std::uint16_t>(std::lround(std::clamp(normalized.value[i], 0.0f, 1.0f) * 65535.0f));
+    map.value[i] =
+        static_cast<std::uint16_t>(std::lround(std::clamp(normalized.value[i], 0.0f, 1.0f) * 65535.0f));
   }
   return map;
 }

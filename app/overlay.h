@@ -9,7 +9,8 @@
 namespace ddpmts::app {
 
 /// The map's values [height, width] as Calibration::normalize gives them: 0.5 is the threshold.
-FloatMap normalized_map(std::span<const float> anomaly, int width, int height, const eval::Calibration& threshold);
+FloatMap normalized_map(std::span<const float> anomaly, int width, int height,
+                        const eval::Calibration& threshold);
 
 /// The picture with the map blended in (transparent well below the threshold, then violet to yellow: readable for the
 /// colour-blind and in grey) and everything at or above 0.5 outlined in white. The map is resized to the picture.

@@ -98,7 +98,8 @@ void run_predict(const PredictOptions& options) {
     model.threshold.threshold = options.threshold;
   }
   const std::vector<Sample> samples = gather(options.inputs);
-  if (samples.empty()) throw_error("no pictures in {}; PNG, JPEG and BMP are read", in_quotes(options.inputs.front()));
+  if (samples.empty())
+    throw_error("no pictures in {}; PNG, JPEG and BMP are read", in_quotes(options.inputs.front()));
   const std::filesystem::path output = options.output;
   make_folder(output);
 
@@ -143,8 +144,10 @@ void run_predict(const PredictOptions& options) {
   write_file_atomically(output / "predictions.json",
                         document.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
   std::printf("%zu pictures: %d defective, %zu good, %d not readable; see %s\n", done, defective,
-              done - static_cast<std::size_t>(defective + errors), errors, (output / "predictions.json").c_str());
-  if (done < samples.size()) throw_error("interrupted: {} pictures were not inspected", samples.size() - done);
+              done - static_cast<std::size_t>(defective + errors), errors,
+              (output / "predictions.json").c_str());
+  if (done < samples.size())
+    throw_error("interrupted: {} pictures were not inspected", samples.size() - done);
   if (errors == static_cast<int>(done)) throw_error("none of the pictures could be read");
 }
 
@@ -156,10 +159,11 @@ void add_predict(CLI::App& app) {
   command->add_option("run", options->run, "Run folder, or its model.safetensors")->required();
   command->add_option("inputs", options->inputs, "Pictures, or folders of pictures")->required();
   command->add_option("-o,--output", options->output, "Folder for predictions.json, overlays and maps");
-  CLI::Option* threshold =
-      command->add_option("--threshold", options->threshold, "Raw score at which a part is defective, instead of the model's");
+  CLI::Option* threshold = command->add_option(
+      "--threshold", options->threshold, "Raw score at which a part is defective, instead of the model's");
   command->add_flag("--overlays,!--no-overlays", options->overlays, "Write <name>_overlay.png");
-  command->add_flag("--maps,!--no-maps", options->maps, "Write <name>_map.png, 16-bit grey, 32768 = threshold");
+  command->add_flag("--maps,!--no-maps", options->maps,
+                    "Write <name>_map.png, 16-bit grey, 32768 = threshold");
   command->add_option("--batch", options->batch, "Pictures inspected at once")->check(CLI::PositiveNumber);
   command->add_option("--precision", options->precision, "auto, f32 or bf16");
   command->add_option("--device", options->device, "cpu or cuda[:index]");

@@ -46,7 +46,9 @@ TrainingSchedule parse_schedule(const std::string& text) {
   throw_error("unknown schedule '{}': expected joint or two-stage", text);
 }
 
-const char* name_of(TrainingSchedule schedule) { return schedule == TrainingSchedule::joint ? "joint" : "two-stage"; }
+const char* name_of(TrainingSchedule schedule) {
+  return schedule == TrainingSchedule::joint ? "joint" : "two-stage";
+}
 
 ordered_json to_json(const RunConfig& config) {
   const DetectorTrainingConfig& t = config.training;
@@ -116,7 +118,8 @@ RunConfig run_config_from_json(const ordered_json& stored) {
   t.segmentation_weight = stored.at("segmentation_weight");
   t.segmentation_trains_student = stored.at("segmentation_trains_student");
   t.start_student_from_teacher = stored.at("start_student_from_teacher");
-  t.optimizer.kind = stored.at("optimizer") == "sgd" ? kernels::OptimizerKind::sgd : kernels::OptimizerKind::adamw;
+  t.optimizer.kind =
+      stored.at("optimizer") == "sgd" ? kernels::OptimizerKind::sgd : kernels::OptimizerKind::adamw;
   t.optimizer.weight_decay = stored.at("weight_decay");
   t.optimizer.max_grad_norm = stored.at("max_grad_norm");
   t.segmentation.gamma = stored.at("focal_gamma");

@@ -10,10 +10,10 @@ namespace ddpmts::app {
 
 struct RunConfig {
   std::string data, teacher;
-  std::int64_t steps = 0;   ///< 0: by minutes
-  double minutes = 10;      ///< 0: by steps
-  std::string folder;       ///< pictures for the `folder` defect source; empty: none
-  double held_out = 0.1;    ///< share of good pictures that only set calibration and threshold
+  std::int64_t steps = 0;  ///< 0: by minutes
+  double minutes = 10;     ///< 0: by steps
+  std::string folder;      ///< pictures for the `folder` defect source; empty: none
+  double held_out = 0.1;   ///< share of good pictures that only set calibration and threshold
   double false_alarm_rate = 0.01;
   DetectorConfig detector;
   DetectorTrainingConfig training;

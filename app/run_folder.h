@@ -21,7 +21,8 @@ struct RunFolder {
 Device parse_device(const std::string& text);
 
 /// The model of a run folder, or a model file itself. Throws FileError saying what a run is when there is none.
-Model open_model(const std::filesystem::path& run_or_file, const std::string& precision, const std::string& device);
+Model open_model(const std::filesystem::path& run_or_file, const std::string& precision,
+                 const std::string& device);
 
 /// Makes the folder and its parents; throws FileError.
 void make_folder(const std::filesystem::path& folder);

@@ -26,7 +26,8 @@ std::vector<fs::path> weights_in(const fs::path& folder) {
 
 std::string find_teacher(const std::string& wanted) {
   if (!wanted.empty()) return wanted;
-  if (const char* variable = std::getenv("DDPMTS_TEACHER"); variable != nullptr && *variable != '\0') return variable;
+  if (const char* variable = std::getenv("DDPMTS_TEACHER"); variable != nullptr && *variable != '\0')
+    return variable;
   std::error_code error;
   const fs::path program = fs::read_symlink("/proc/self/exe", error);
   for (const fs::path& folder : {fs::path("weights"), program.parent_path() / "weights",
@@ -35,7 +36,8 @@ std::string find_teacher(const std::string& wanted) {
     if (!found.empty()) return found.front().string();
   }
   throw_error(
-      "no teacher found: put a ResNet-18 (torchvision names, safetensors) into weights/, or name it with --teacher FILE; "
+      "no teacher found: put a ResNet-18 (torchvision names, safetensors) into weights/, or name it with "
+      "--teacher FILE; "
       "weights/README.md says where to get one. `--teacher random` does without, and finds less");
 }
 

@@ -27,14 +27,18 @@ void run_test_command(const TestOptions& options) {
 
 void add_test(CLI::App& app) {
   const auto options = std::make_shared<TestOptions>();
-  CLI::App* command = app.add_subcommand("test", "Measure a trained detector on labelled pictures; write a report.");
+  CLI::App* command =
+      app.add_subcommand("test", "Measure a trained detector on labelled pictures; write a report.");
   command->add_option("run", options->run, "Run folder, or its model.safetensors")->required();
-  command->add_option("data", options->data, "Dataset folder: MVTec layout, or good/ and bad/ (and masks/)")->required();
+  command->add_option("data", options->data, "Dataset folder: MVTec layout, or good/ and bad/ (and masks/)")
+      ->required();
   command->add_option("-o,--output", options->output, "Folder for the results; default: the run folder");
   command->add_option("--precision", options->precision, "auto, f32 or bf16");
   command->add_option("--device", options->device, "cpu or cuda[:index]");
-  command->add_option("--batch", options->test.batch, "Pictures inspected at once")->check(CLI::PositiveNumber);
-  command->add_option("--gallery", options->test.gallery, "Pictures shown in the report, worst mistakes first")
+  command->add_option("--batch", options->test.batch, "Pictures inspected at once")
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--gallery", options->test.gallery, "Pictures shown in the report, worst mistakes first")
       ->check(CLI::NonNegativeNumber);
   command->callback([options] { run_test_command(*options); });
 }

@@ -20,12 +20,12 @@ std::string percent(const std::optional<double>& value) {
 
 void print_summary(const eval::Summary& s) {
   std::printf("image AUROC  %s   F1-max %s\n", percent(s.image_auroc).c_str(), percent(s.f1_max).c_str());
-  std::printf("pixel AUROC  %s   AP     %s   AUPRO %s\n", percent(s.pixel_auroc).c_str(), percent(s.pixel_ap).c_str(),
-              percent(s.aupro).c_str());
+  std::printf("pixel AUROC  %s   AP     %s   AUPRO %s\n", percent(s.pixel_auroc).c_str(),
+              percent(s.pixel_ap).c_str(), percent(s.aupro).c_str());
   if (s.confusion) {
-    std::printf("at the threshold: %d of %d defects found, %d of %d good parts alarmed\n", s.confusion->defects_found,
-                s.confusion->defects_found + s.confusion->defects_missed, s.confusion->false_alarms,
-                s.confusion->false_alarms + s.confusion->good_passed);
+    std::printf("at the threshold: %d of %d defects found, %d of %d good parts alarmed\n",
+                s.confusion->defects_found, s.confusion->defects_found + s.confusion->defects_missed,
+                s.confusion->false_alarms, s.confusion->false_alarms + s.confusion->good_passed);
   }
   if (s.errors > 0) std::printf("%d pictures could not be judged: see the report\n", s.errors);
 }
@@ -53,12 +53,14 @@ std::string png_text(const Picture& picture) {
   return eval::base64({reinterpret_cast<const std::uint8_t*>(png.data()), png.size()});
 }
 
-eval::GalleryItem gallery_item(const Found& found, std::size_t i, int size, const eval::Calibration& threshold) {
+eval::GalleryItem gallery_item(const Found& found, std::size_t i, int size,
+                               const eval::Calibration& threshold) {
   eval::GalleryItem item;
   item.result = found.results[i];
   const LoadedPicture& picture = found.pictures[i];
   item.picture_png = png_text(picture.image);
-  item.overlay_png = png_text(heat_overlay(picture.image, normalized_map(found.maps[i], size, size, threshold)));
+  item.overlay_png =
+      png_text(heat_overlay(picture.image, normalized_map(found.maps[i], size, size, threshold)));
   if (picture.mask_state == MaskState::marked) item.mask_outline_png = png_text(outline(picture.mask));
   return item;
 }
@@ -68,9 +70,11 @@ eval::GalleryItem gallery_item(const Found& found, std::size_t i, int size, cons
 eval::Summary test_run(const Model& model, const Dataset& dataset, const std::filesystem::path& output,
                        const TestRunOptions& options) {
   if (dataset.test.empty()) {
-    throw_error("{} has no test pictures; put some under test/<type>/ or bad/, or inspect single pictures with `ddpmts "
-                "predict`",
-                in_quotes(dataset.root));
+    throw_error(
+        "{} has no test pictures; put some under test/<type>/ or bad/, or inspect single pictures with "
+        "`ddpmts "
+        "predict`",
+        in_quotes(dataset.root));
   }
   make_folder(output);
   const int size = static_cast<int>(model.detector->config().size);
@@ -87,7 +91,8 @@ eval::Summary test_run(const Model& model, const Dataset& dataset, const std::fi
     if (line.due()) line.show(fmt::format("testing {}/{}", found.results.size(), dataset.test.size()));
   });
   line.finish();
-  if (done < dataset.test.size()) throw_error("interrupted after {} of {} pictures; nothing was written", done, dataset.test.size());
+  if (done < dataset.test.size())
+    throw_error("interrupted after {} of {} pictures; nothing was written", done, dataset.test.size());
 
   std::vector<eval::PictureMap> maps;
   for (std::size_t i = 0; i < found.results.size(); ++i) {
@@ -96,12 +101,14 @@ eval::Summary test_run(const Model& model, const Dataset& dataset, const std::fi
       maps.push_back({found.maps[i], mask, size, size, found.results[i].path});
     }
     if (found.pictures[i].mask_state == MaskState::unmarked) {
-      std::fprintf(stderr, "%s: its mask marks nothing; left out of the pixel metrics\n", found.results[i].path.c_str());
+      std::fprintf(stderr, "%s: its mask marks nothing; left out of the pixel metrics\n",
+                   found.results[i].path.c_str());
     }
   }
   // Pixel metrics need masks of defects, not only good pictures.
-  const bool any_marked = std::any_of(found.pictures.begin(), found.pictures.end(),
-                                      [](const LoadedPicture& p) { return p.mask_state == MaskState::marked; });
+  const bool any_marked =
+      std::any_of(found.pictures.begin(), found.pictures.end(),
+                  [](const LoadedPicture& p) { return p.mask_state == MaskState::marked; });
   if (!any_marked) maps.clear();
   const eval::Summary summary = eval::summarize(found.results, maps, model.threshold);
 

@@ -47,16 +47,20 @@ void add_train(CLI::App& app) {
   CLI::App* command = app.add_subcommand("train", "Learn what good parts look like.");
   command->add_option("data", c.data, "Folder of good pictures, MVTec layout, or good/ and bad/")->required();
   command->add_option("-o,--output", o->run, "Run folder: model, log, report")->required();
-  command->add_option("--teacher", c.teacher, "ResNet-18 weights (safetensors), or `random`; default: $DDPMTS_TEACHER, then weights/");
+  command->add_option(
+      "--teacher", c.teacher,
+      "ResNet-18 weights (safetensors), or `random`; default: $DDPMTS_TEACHER, then weights/");
   command->add_option("--minutes", c.minutes, "Training time")->check(CLI::PositiveNumber);
-  command->add_option("--steps", c.steps, "Optimiser steps, instead of minutes")->check(CLI::NonNegativeNumber);
+  command->add_option("--steps", c.steps, "Optimiser steps, instead of minutes")
+      ->check(CLI::NonNegativeNumber);
   command->add_option("--seed", c.training.seed, "Seed of everything random");
   command->add_option("--batch", c.training.batch, "Triplets per step")->check(CLI::Range(1, 1024));
   command->add_option("--size", c.detector.size, "Pictures are resized to this square, a multiple of 32")
       ->check(CLI::Range(32, 2048));
   command->add_option("--head", o->head, "Segmentation head: s, m or l (64, 128, 256 channels)")
       ->check(CLI::IsMember({"s", "m", "l"}));
-  command->add_option("--precision", o->precision, "auto, f32 or bf16")->check(CLI::IsMember({"auto", "f32", "bf16"}));
+  command->add_option("--precision", o->precision, "auto, f32 or bf16")
+      ->check(CLI::IsMember({"auto", "f32", "bf16"}));
   command->add_option("--device", o->session.device, "cpu or cuda[:index]");
   command->add_option("--schedule", o->schedule, "joint (multi-task) or two-stage")
       ->check(CLI::IsMember({"joint", "two-stage"}));
@@ -66,7 +70,8 @@ void add_train(CLI::App& app) {
       ->check(CLI::IsMember({"none", "small", "quarter", "rotate"}));
   command->add_option("--flip", o->flip, "Mirror good pictures: none, horizontal, vertical, both")
       ->check(CLI::IsMember({"none", "horizontal", "vertical", "both"}));
-  command->add_option("--learning-rate", c.training.learning_rate, "AdamW's, at its peak")->check(CLI::PositiveNumber);
+  command->add_option("--learning-rate", c.training.learning_rate, "AdamW's, at its peak")
+      ->check(CLI::PositiveNumber);
   command->add_option("--segmentation-weight", c.training.segmentation_weight, "Weight of the pixel loss")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--held-out", c.held_out, "Share of good pictures that only set the threshold")

@@ -30,7 +30,8 @@ struct TrainingData {
 
 // Which pictures only set the threshold: those with the smallest random numbers, at least one.
 std::vector<bool> choose_held_out(std::size_t count, double share, std::uint64_t seed) {
-  const auto wanted = std::clamp<std::size_t>(static_cast<std::size_t>(share * static_cast<double>(count) + 0.5), 1, count - 1);
+  const auto wanted = std::clamp<std::size_t>(
+      static_cast<std::size_t>(share * static_cast<double>(count) + 0.5), 1, count - 1);
   const kernels::Philox random{seed, kernels::RandomStream::split, 0};
   std::vector<std::size_t> order(count);
   std::iota(order.begin(), order.end(), std::size_t{0});
@@ -53,8 +54,9 @@ TrainingData load_training_data(const Dataset& dataset, const RunConfig& config,
     }
   }
   if (static_cast<std::int64_t>(usable.size()) < kFewestGood) {
-    throw_error("{} holds {} usable good picture{}; training needs at least {}, and 50 or more to be any good",
-                in_quotes(dataset.root), usable.size(), usable.size() == 1 ? "" : "s", kFewestGood);
+    throw_error(
+        "{} holds {} usable good picture{}; training needs at least {}, and 50 or more to be any good",
+        in_quotes(dataset.root), usable.size(), usable.size() == 1 ? "" : "s", kFewestGood);
   }
   const std::vector<bool> is_held_out = choose_held_out(usable.size(), config.held_out, config.training.seed);
   std::vector<const LoadedPicture*> training, held_out;
@@ -62,7 +64,8 @@ TrainingData load_training_data(const Dataset& dataset, const RunConfig& config,
   for (std::size_t i = 0; i < usable.size(); ++i) {
     (is_held_out[i] ? held_out : training).push_back(usable[i]);
     const std::vector<std::uint8_t>& rgb = usable[i]->image.rgb;
-    for (std::size_t p = 0; data.grey && p < rgb.size(); p += 3) data.grey = rgb[p] == rgb[p + 1] && rgb[p] == rgb[p + 2];
+    for (std::size_t p = 0; data.grey && p < rgb.size(); p += 3)
+      data.grey = rgb[p] == rgb[p + 1] && rgb[p] == rgb[p + 2];
   }
   data.training = stack_pictures(training, size, device);
   data.held_out = stack_pictures(held_out, size, device);
@@ -72,7 +75,8 @@ TrainingData load_training_data(const Dataset& dataset, const RunConfig& config,
 Tensor load_folder_pictures(const RunConfig& config, Device device) {
   if (config.folder.empty()) return {};
   const PictureList list = scan_pictures(config.folder);
-  const std::vector<LoadedPicture> loaded = load_pictures(list.pictures, static_cast<int>(config.detector.size));
+  const std::vector<LoadedPicture> loaded =
+      load_pictures(list.pictures, static_cast<int>(config.detector.size));
   std::vector<const LoadedPicture*> usable;
   for (const LoadedPicture& picture : loaded) {
     if (picture.loaded()) usable.push_back(&picture);
@@ -92,14 +96,19 @@ struct Checkpoint {
 void save_checkpoint(const RunFolder& run, const RunConfig& config, const Detector& detector,
                      const DetectorTrainer& trainer, const TrainingPlan& plan, std::int64_t picture_count) {
   std::vector<std::pair<std::string, Tensor>> tensors;
-  for (const ParameterPtr& parameter : detector.parameters()) tensors.emplace_back(parameter->name(), parameter->value());
+  for (const ParameterPtr& parameter : detector.parameters())
+    tensors.emplace_back(parameter->name(), parameter->value());
   for (const auto& entry : trainer.state()) tensors.push_back(entry);
   const TrainingPlan::State& state = plan.state();
-  const ordered_json training = {{"steps", state.steps},           {"progress", state.progress},
-                                 {"increment", state.increment},   {"seconds", state.seconds},
-                                 {"optimizer_steps", trainer.optimizer_steps()}, {"picture_count", picture_count}};
-  write_tensors(run.checkpoint(), tensors,
-                {{"format", "ddpmts-checkpoint"}, {"config", to_json(config).dump()}, {"training", training.dump()}});
+  const ordered_json training = {{"steps", state.steps},
+                                 {"progress", state.progress},
+                                 {"increment", state.increment},
+                                 {"seconds", state.seconds},
+                                 {"optimizer_steps", trainer.optimizer_steps()},
+                                 {"picture_count", picture_count}};
+  write_tensors(
+      run.checkpoint(), tensors,
+      {{"format", "ddpmts-checkpoint"}, {"config", to_json(config).dump()}, {"training", training.dump()}});
 }
 
 Checkpoint read_checkpoint(const SafetensorsFile& file) {
@@ -108,7 +117,8 @@ Checkpoint read_checkpoint(const SafetensorsFile& file) {
     const ordered_json training = ordered_json::parse(file.metadata().at("training"));
     Checkpoint checkpoint;
     checkpoint.config = ordered_json::parse(file.metadata().at("config"));
-    checkpoint.plan = {training.at("steps"), training.at("progress"), training.at("increment"), training.at("seconds")};
+    checkpoint.plan = {training.at("steps"), training.at("progress"), training.at("increment"),
+                       training.at("seconds")};
     checkpoint.optimizer_steps = training.at("optimizer_steps");
     checkpoint.picture_count = training.at("picture_count");
     return checkpoint;
@@ -120,7 +130,8 @@ Checkpoint read_checkpoint(const SafetensorsFile& file) {
 }
 
 // One JSON object and one line of text say the same.
-ordered_json log_record(const TrainingStepReport& report, const TrainingPlan& plan, double images_per_second, Device device) {
+ordered_json log_record(const TrainingStepReport& report, const TrainingPlan& plan, double images_per_second,
+                        Device device) {
   return {{"step", plan.state().steps},
           {"progress", plan.progress()},
           {"cosine", report.cosine},
@@ -136,13 +147,15 @@ ordered_json log_record(const TrainingStepReport& report, const TrainingPlan& pl
 }
 
 std::string line_text(const ordered_json& r) {
-  return fmt::format("step {:5d} {:3.0f} %  cosine {:.4f}  focal {:.5f}  L1 {:.4f}  {:.1f} img/s  {} left  {:.0f} MiB",
-                     r["step"].get<std::int64_t>(), r["progress"].get<double>() * 100, r["cosine"].get<double>(),
-                     r["focal"].get<double>(), r["l1"].get<double>(), r["images_per_second"].get<double>(),
-                     clock_text(r["seconds_left"].get<double>()), r["memory_mib"].get<double>());
+  return fmt::format(
+      "step {:5d} {:3.0f} %  cosine {:.4f}  focal {:.5f}  L1 {:.4f}  {:.1f} img/s  {} left  {:.0f} MiB",
+      r["step"].get<std::int64_t>(), r["progress"].get<double>() * 100, r["cosine"].get<double>(),
+      r["focal"].get<double>(), r["l1"].get<double>(), r["images_per_second"].get<double>(),
+      clock_text(r["seconds_left"].get<double>()), r["memory_mib"].get<double>());
 }
 
-void finish_model(Detector&& detector, const RunConfig& config, const TrainingData& data, const RunFolder& run) {
+void finish_model(Detector&& detector, const RunConfig& config, const TrainingData& data,
+                  const RunFolder& run) {
   calibrate_maps(detector, data.held_out, kInspectBatch);
   Model model;
   const std::vector<float> good_scores = scores_of(detector, data.held_out, kInspectBatch);
@@ -164,8 +177,10 @@ SessionEnd run_training(RunConfig config, const RunFolder& run, const SessionOpt
   watch_for_interrupt();
   const bool exists = std::filesystem::exists(run.checkpoint()) || std::filesystem::exists(run.model());
   if (exists && !options.resume && !options.overwrite) {
-    throw_error("{} already holds a run; continue it with --resume, replace it with --overwrite, or choose another -o",
-                in_quotes(run.root));
+    throw_error(
+        "{} already holds a run; continue it with --resume, replace it with --overwrite, or choose another "
+        "-o",
+        in_quotes(run.root));
   }
   const Device device = parse_device(options.device);
   std::optional<SafetensorsFile> checkpoint_file;
@@ -186,8 +201,10 @@ SessionEnd run_training(RunConfig config, const RunFolder& run, const SessionOpt
   const Tensor folder_pictures = load_folder_pictures(config, device);
   const std::int64_t picture_count = data.training.dim(0) + data.held_out.dim(0);
   if (options.resume && checkpoint.picture_count != picture_count) {
-    throw_error("{} now has {} good pictures, the run was started with {}: put them back, or start over with --overwrite",
-                in_quotes(config.data), picture_count, checkpoint.picture_count);
+    throw_error(
+        "{} now has {} good pictures, the run was started with {}: put them back, or start over with "
+        "--overwrite",
+        in_quotes(config.data), picture_count, checkpoint.picture_count);
   }
   if (!options.resume) config.training.synthesis.grey_pictures = data.grey;
   check(config.training.synthesis, data.training.dim(0), folder_pictures ? folder_pictures.dim(0) : 0);
@@ -195,15 +212,17 @@ SessionEnd run_training(RunConfig config, const RunFolder& run, const SessionOpt
   write_file_atomically(run.config(), to_json(config).dump(2) + "\n");
 
   if (config.teacher == kRandomTeacher) write_random_teacher(run.random_teacher(), config.training.seed);
-  const SafetensorsFile teacher(config.teacher == kRandomTeacher ? run.random_teacher() : std::filesystem::path(config.teacher));
+  const SafetensorsFile teacher(config.teacher == kRandomTeacher ? run.random_teacher()
+                                                                 : std::filesystem::path(config.teacher));
   Detector detector(NamedTensors(teacher, WeightOrder::oihw), config.detector, config.training.seed, device);
   TrainingPlan plan(config.steps, config.minutes);
   DetectorTrainer trainer(detector, data.training, folder_pictures, config.training);
   if (options.resume) {
     NamedTensors(*checkpoint_file, WeightOrder::krsc).load_into(detector.parameters());
-    trainer.restore(checkpoint.plan.steps, checkpoint.optimizer_steps, [&](const std::string& name, const Shape& shape) {
-      return Tensor::from_host<float>(shape, checkpoint_file->read_f32(name, shape.extents()));
-    });
+    trainer.restore(
+        checkpoint.plan.steps, checkpoint.optimizer_steps, [&](const std::string& name, const Shape& shape) {
+          return Tensor::from_host<float>(shape, checkpoint_file->read_f32(name, shape.extents()));
+        });
     plan.restore(checkpoint.plan);
     checkpoint_file.reset();
   }
@@ -223,8 +242,9 @@ SessionEnd run_training(RunConfig config, const RunFolder& run, const SessionOpt
     const double seconds = now_seconds() - start;
     step_seconds = step_seconds == 0 ? seconds : 0.9 * step_seconds + 0.1 * seconds;
     plan.advance(seconds);
-    if (!report.finite) std::fprintf(stderr, "step %lld: a gradient was not finite; the step was skipped\n",
-                                     static_cast<long long>(plan.state().steps));
+    if (!report.finite)
+      std::fprintf(stderr, "step %lld: a gradient was not finite; the step was skipped\n",
+                   static_cast<long long>(plan.state().steps));
     const ordered_json record =
         log_record(report, plan, static_cast<double>(config.training.batch) / step_seconds, device);
     if (plan.state().steps % 10 == 0 || plan.done()) log.write(record);

@@ -39,8 +39,9 @@ Tensor slice_pictures(const Tensor& pictures, std::int64_t first, std::int64_t c
   const Tensor slice =
       Tensor::empty({count, pictures.dim(1), pictures.dim(2), pictures.dim(3)}, DType::u8, pictures.device());
   const std::size_t row = pictures.bytes() / static_cast<std::size_t>(pictures.dim(0));
-  copy_bytes(slice.raw(), slice.device(), pictures.data<std::uint8_t>() + static_cast<std::size_t>(first) * row,
-             pictures.device(), slice.bytes());
+  copy_bytes(slice.raw(), slice.device(),
+             pictures.data<std::uint8_t>() + static_cast<std::size_t>(first) * row, pictures.device(),
+             slice.bytes());
   return slice;
 }
 
@@ -56,7 +57,8 @@ void calibrate_maps(Detector& detector, const Tensor& pictures, std::int64_t bat
   constexpr double kDistanceFloor = 1e-6, kSegmentationFloor = 0.02;
   MapCalibration calibration;
   calibration.distance_scale = static_cast<float>(1.0 / std::max(mean(distances), kDistanceFloor));
-  calibration.segmentation_scale = static_cast<float>(1.0 / std::max(mean(segmentations), kSegmentationFloor));
+  calibration.segmentation_scale =
+      static_cast<float>(1.0 / std::max(mean(segmentations), kSegmentationFloor));
   detector.set_calibration(calibration);
 }
 

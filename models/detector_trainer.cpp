@@ -12,8 +12,7 @@ DetectorTrainer::DetectorTrainer(Detector& detector, Tensor pictures, Tensor fol
     : detector_(detector),
       pictures_(std::move(pictures)),
       folder_pictures_(std::move(folder_pictures)),
-      config_(config),
-      optimizer_(detector.parameters(), config.optimizer) {
+      config_(config) {
   const std::int64_t size = detector.config().size;
   const auto check = [size](const char* what, const Tensor& t) {
     if (t.shape().rank() != 4 || t.dim(0) < 1 || t.dim(1) != size || t.dim(2) != size || t.dim(3) != 3 ||
@@ -24,7 +23,7 @@ DetectorTrainer::DetectorTrainer(Detector& detector, Tensor pictures, Tensor fol
   };
   check("pictures", pictures_);
   if (folder_pictures_) check("folder pictures", folder_pictures_);
-  optimizer_.scale_lr("head.", config.head_learning_rate_scale);
+  enter(stage_at(0.0));
   if (config.start_student_from_teacher) {
     const std::int64_t count = std::min<std::int64_t>(pictures_.dim(0), 16);
     const Tensor sample = Tensor::empty({count, size, size, 3}, DType::u8, pictures_.device());
@@ -68,19 +67,36 @@ DetectorTrainer::Triplets DetectorTrainer::draw_triplets() const {
   return triplets;
 }
 
-TrainingStepReport DetectorTrainer::step(double progress) {
-  const bool joint = config_.schedule == TrainingSchedule::joint;
-  const bool student_trains = joint || progress < config_.first_stage;
-  const bool head_trains = joint || !student_trains;
-  // Each stage of the two-stage schedule has a warm-up and a decay of its own.
-  double stage_progress = progress;
-  if (!joint) {
-    stage_progress = student_trains ? progress / config_.first_stage
-                                    : (progress - config_.first_stage) / (1.0 - config_.first_stage);
+DetectorTrainer::Stage DetectorTrainer::stage_at(double progress) const {
+  if (config_.schedule == TrainingSchedule::joint) return Stage::joint;
+  return progress < config_.first_stage ? Stage::student : Stage::head;
+}
+
+void DetectorTrainer::enter(Stage stage) {
+  stage_ = stage;
+  const std::string prefix = stage == Stage::student ? "student." : stage == Stage::head ? "head." : "";
+  ParameterList trained;
+  for (const ParameterPtr& parameter : detector_.parameters()) {
+    if (parameter->name().starts_with(prefix)) trained.push_back(parameter);
   }
+  optimizer_.emplace(trained, config_.optimizer);
+  optimizer_->scale_lr("head.", config_.head_learning_rate_scale);
+}
+
+float DetectorTrainer::learning_rate_at(double progress) const {
+  // Each stage of the two-stage schedule has a warm-up and a decay of its own.
+  double share = progress;
+  if (stage_ == Stage::student) share = progress / config_.first_stage;
+  if (stage_ == Stage::head) share = (progress - config_.first_stage) / (1.0 - config_.first_stage);
+  return config_.learning_rate * cosine_schedule(share, config_.warmup, config_.final_learning_rate);
+}
+
+TrainingStepReport DetectorTrainer::step(double progress) {
+  if (const Stage stage = stage_at(progress); stage != stage_) enter(stage);
+  const bool student_trains = stage_ != Stage::head;
+  const bool head_trains = stage_ != Stage::student;
   TrainingStepReport report;
-  report.learning_rate =
-      config_.learning_rate * cosine_schedule(stage_progress, config_.warmup, config_.final_learning_rate);
+  report.learning_rate = learning_rate_at(progress);
 
   clear_tape();
   const Triplets triplets = draw_triplets();
@@ -112,7 +128,7 @@ TrainingStepReport DetectorTrainer::step(double progress) {
     terms.push_back({segmentation.total, config_.segmentation_weight});
   }
   backward(terms);
-  const StepReport optimized = optimizer_.step(report.learning_rate);
+  const StepReport optimized = optimizer_->step(report.learning_rate);
   ++steps_;
 
   report.cosine = cosine.item();
@@ -126,10 +142,11 @@ TrainingStepReport DetectorTrainer::step(double progress) {
   return report;
 }
 
-void DetectorTrainer::restore(std::int64_t steps, std::int64_t optimizer_steps,
+void DetectorTrainer::restore(const Counters& counters,
                               const std::function<Tensor(const std::string&, const Shape&)>& find) {
-  optimizer_.restore(optimizer_steps, find);
-  steps_ = steps;
+  enter(counters.stage);
+  optimizer_->restore(counters.optimizer_steps, find);
+  steps_ = counters.steps;
 }
 
 }  // namespace ddpmts

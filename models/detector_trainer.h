@@ -48,13 +48,18 @@ class DetectorTrainer {
   /// One optimiser step at `progress` in [0, 1) of the run, which sets learning rate and stage.
   TrainingStepReport step(double progress);
 
-  std::int64_t steps_done() const { return steps_; }
-
-  /// Moments and counters, for a checkpoint beside detector.tensors().
-  std::vector<std::pair<std::string, Tensor>> state() const { return optimizer_.state(); }
-  void restore(std::int64_t steps, std::int64_t optimizer_steps,
-               const std::function<Tensor(const std::string&, const Shape&)>& find);
-  std::int64_t optimizer_steps() const { return optimizer_.steps(); }
+  enum class Stage { joint, student, head };
+  /// What a checkpoint keeps besides the tensors of the detector and of state().
+  struct Counters {
+    std::int64_t steps = 0;            ///< steps taken, skipped ones included
+    std::int64_t optimizer_steps = 0;  ///< updates made in the current stage
+    Stage stage = Stage::joint;
+  };
+  Counters counters() const { return {steps_, optimizer_->steps(), stage_}; }
+  /// Moments of the parameters that the current stage trains.
+  std::vector<std::pair<std::string, Tensor>> state() const { return optimizer_->state(); }
+  /// Goes on where these were taken; `find` gives a tensor of state() by name.
+  void restore(const Counters& counters, const std::function<Tensor(const std::string&, const Shape&)>& find);
 
  private:
   struct Triplets {
@@ -63,10 +68,16 @@ class DetectorTrainer {
   };
   Triplets draw_triplets() const;
 
+  Stage stage_at(double progress) const;
+  /// Each stage has an optimiser of its own, with moments that start at zero.
+  void enter(Stage stage);
+  float learning_rate_at(double progress) const;
+
   Detector& detector_;
   Tensor pictures_, folder_pictures_;
   DetectorTrainingConfig config_;
-  Optimizer optimizer_;
+  Stage stage_ = Stage::joint;
+  std::optional<Optimizer> optimizer_;
   std::int64_t steps_ = 0;
 };
 

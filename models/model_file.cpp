@@ -76,9 +76,10 @@ Model load_model(const std::filesystem::path& path, const std::string& precision
     return found->second;
   };
   if (metadata("format") != kFormat || metadata("version") != std::to_string(kVersion)) {
-    throw FileError(fmt::format("{} has format {} version {}; this program reads {} version {}", in_quotes(path),
-                                in_quotes(metadata("format")), in_quotes(metadata("version")), kFormat, kVersion),
-                    path);
+    throw FileError(
+        fmt::format("{} has format {} version {}; this program reads {} version {}", in_quotes(path),
+                    in_quotes(metadata("format")), in_quotes(metadata("version")), kFormat, kVersion),
+        path);
   }
   Model model;
   try {

@@ -8,7 +8,8 @@ FrozenConv load_conv(const NamedTensors& weights, const TeacherConv& conv, DType
   const Shape per_channel{conv.shape[0]};
   const std::vector<float> weight = weights.read(conv.name + ".weight", conv.shape);
   if (!weights.has(conv.norm + ".running_var")) {
-    return {conv.name, conv.shape, weight, weights.read(conv.name + ".bias", per_channel), options, type, device};
+    return {conv.name, conv.shape, weight, weights.read(conv.name + ".bias", per_channel),
+            options,   type,       device};
   }
   ConvWithNorm parts;
   parts.shape = conv.shape;
@@ -32,7 +33,8 @@ std::vector<TeacherConv> teacher_convs() {
       const std::int64_t stride = layer > 1 && block == 0 ? 2 : 1;
       convs.push_back({prefix + "conv1", prefix + "bn1", {out, 3, 3, in}, stride});
       convs.push_back({prefix + "conv2", prefix + "bn2", {out, 3, 3, out}, 1});
-      if (stride == 2) convs.push_back({prefix + "downsample.0", prefix + "downsample.1", {out, 1, 1, in}, 2});
+      if (stride == 2)
+        convs.push_back({prefix + "downsample.0", prefix + "downsample.1", {out, 1, 1, in}, 2});
       in = out;
     }
   }

@@ -270,10 +270,13 @@ TEST_P(OptimizerTest, ParametersWithoutAGradientStay) {
   const ParameterList parameters = make_parameters(GetParam());
   Optimizer optimizer(parameters, {.weight_decay = 0.5f});
   const auto before = snapshot(parameters, optimizer);
+  std::vector<std::int64_t> versions;
+  for (const ParameterPtr& p : parameters) versions.push_back(p->version());
   give_gradient(*parameters[2], gradient_of(2, 1));
   optimizer.step(0.01f);
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     EXPECT_EQ(parameters[i]->value().to_floats() == before.at("value." + parameters[i]->name()), i != 2);
+    EXPECT_EQ(parameters[i]->version() == versions[i], i != 2) << "packed copies compare versions";
   }
 }
 
