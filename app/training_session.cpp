@@ -89,7 +89,7 @@ Tensor load_folder_pictures(const RunConfig& config, Device device) {
 struct Checkpoint {
   ordered_json config;
   TrainingPlan::State plan;
-  std::int64_t optimizer_steps = 0;
+  DetectorTrainer::Counters trainer;
   std::int64_t picture_count = 0;
 };
 
@@ -100,11 +100,14 @@ void save_checkpoint(const RunFolder& run, const RunConfig& config, const Detect
     tensors.emplace_back(parameter->name(), parameter->value());
   for (const auto& entry : trainer.state()) tensors.push_back(entry);
   const TrainingPlan::State& state = plan.state();
+  const DetectorTrainer::Counters counters = trainer.counters();
   const ordered_json training = {{"steps", state.steps},
                                  {"progress", state.progress},
                                  {"increment", state.increment},
                                  {"seconds", state.seconds},
-                                 {"optimizer_steps", trainer.optimizer_steps()},
+                                 {"trainer_steps", counters.steps},
+                                 {"optimizer_steps", counters.optimizer_steps},
+                                 {"stage", static_cast<int>(counters.stage)},
                                  {"picture_count", picture_count}};
   write_tensors(
       run.checkpoint(), tensors,
@@ -119,7 +122,8 @@ Checkpoint read_checkpoint(const SafetensorsFile& file) {
     checkpoint.config = ordered_json::parse(file.metadata().at("config"));
     checkpoint.plan = {training.at("steps"), training.at("progress"), training.at("increment"),
                        training.at("seconds")};
-    checkpoint.optimizer_steps = training.at("optimizer_steps");
+    checkpoint.trainer = {training.at("trainer_steps"), training.at("optimizer_steps"),
+                          static_cast<DetectorTrainer::Stage>(training.at("stage").get<int>())};
     checkpoint.picture_count = training.at("picture_count");
     return checkpoint;
   } catch (const std::exception& e) {
@@ -219,10 +223,9 @@ SessionEnd run_training(RunConfig config, const RunFolder& run, const SessionOpt
   DetectorTrainer trainer(detector, data.training, folder_pictures, config.training);
   if (options.resume) {
     NamedTensors(*checkpoint_file, WeightOrder::krsc).load_into(detector.parameters());
-    trainer.restore(
-        checkpoint.plan.steps, checkpoint.optimizer_steps, [&](const std::string& name, const Shape& shape) {
-          return Tensor::from_host<float>(shape, checkpoint_file->read_f32(name, shape.extents()));
-        });
+    trainer.restore(checkpoint.trainer, [&](const std::string& name, const Shape& shape) {
+      return Tensor::from_host<float>(shape, checkpoint_file->read_f32(name, shape.extents()));
+    });
     plan.restore(checkpoint.plan);
     checkpoint_file.reset();
   }
