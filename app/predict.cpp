@@ -35,7 +35,11 @@ std::vector<Sample> gather(const std::vector<std::string>& inputs) {
       const PictureList list = scan_pictures(input);
       samples.insert(samples.end(), list.pictures.begin(), list.pictures.end());
       for (const Skipped& skipped : list.skipped) {
-        std::fprintf(stderr, "skipped %s: %s\n", skipped.path.c_str(), skipped.reason.c_str());
+        if (has_picture_extension(skipped.path) && !std::filesystem::is_directory(skipped.path)) {
+          samples.emplace_back().path = skipped.path;  // loading it says what is wrong, in a row of its own
+        } else {
+          std::fprintf(stderr, "skipped %s: %s\n", skipped.path.c_str(), skipped.reason.c_str());
+        }
       }
     } else {
       Sample sample;

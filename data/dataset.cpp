@@ -21,11 +21,6 @@ std::string lower(std::string text) {
   return text;
 }
 
-bool has_picture_extension(const fs::path& path) {
-  constexpr std::array<std::string_view, 4> kExtensions = {".png", ".jpg", ".jpeg", ".bmp"};
-  return std::ranges::find(kExtensions, lower(path.extension().native())) != kExtensions.end();
-}
-
 [[noreturn]] void throw_dataset(const fs::path& folder, std::string_view what) {
   throw DatasetError(fmt::format("cannot use the folder {}: {}", in_quotes(folder), what), folder);
 }
@@ -215,6 +210,11 @@ std::string found_there(const fs::path& folder) {
 const char* name_of(Layout layout) {
   constexpr std::array<const char*, 3> kNames = {"MVTec", "good pictures only", "good and bad"};
   return kNames[static_cast<std::size_t>(layout)];
+}
+
+bool has_picture_extension(const fs::path& path) {
+  constexpr std::array<std::string_view, 4> kExtensions = {".png", ".jpg", ".jpeg", ".bmp"};
+  return std::ranges::find(kExtensions, lower(path.extension().native())) != kExtensions.end();
 }
 
 bool natural_less(std::string_view a, std::string_view b) {

@@ -62,6 +62,9 @@ struct PictureList {
 /// an error. Throws DatasetError when the folder is missing or unreadable.
 PictureList scan_pictures(const std::filesystem::path& folder);
 
+/// True for the extensions of the formats that are read (png, jpg, jpeg, bmp), in upper or lower case.
+bool has_picture_extension(const std::filesystem::path& path);
+
 /// True when `a` comes before `b`: runs of digits compare as numbers ("2.png" before "10.png"), all else byte by byte; the
 /// same everywhere, whatever the locale.
 bool natural_less(std::string_view a, std::string_view b);

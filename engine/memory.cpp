@@ -44,13 +44,7 @@ class CachingAllocator {
 
   void release_cached() {
     const std::lock_guard lock(mutex_);
-    for (auto& [capacity, blocks] : cached_) {
-      for (void* block : blocks) {
-        device_.is_cuda() ? cuda::release(device_.index, block) : cpu::release(block);
-        stats_.reserved -= capacity;
-      }
-      blocks.clear();
-    }
+    release_blocks();
   }
 
   MemoryStats stats() {
@@ -64,6 +58,20 @@ class CachingAllocator {
   }
 
  private:
+  void* allocate_block(std::size_t capacity) {
+    return device_.is_cuda() ? cuda::allocate(device_.index, capacity) : cpu::allocate(capacity);
+  }
+
+  void release_blocks() {
+    for (auto& [capacity, blocks] : cached_) {
+      for (void* block : blocks) {
+        device_.is_cuda() ? cuda::release(device_.index, block) : cpu::release(block);
+        stats_.reserved -= capacity;
+      }
+      blocks.clear();
+    }
+  }
+
   void* take_cached(std::size_t capacity) {
     const auto found = cached_.find(capacity);
     if (found == cached_.end() || found->second.empty()) return nullptr;
@@ -73,13 +81,15 @@ class CachingAllocator {
   }
 
   void* ask_system(std::size_t bytes, std::size_t capacity) {
-    void* data = device_.is_cuda() ? cuda::allocate(device_.index, capacity) : cpu::allocate(capacity);
+    void* data = allocate_block(capacity);
+    if (data == nullptr) {  // what is cached in other sizes may be enough
+      release_blocks();
+      data = allocate_block(capacity);
+    }
     if (data == nullptr) {
       throw_error<DeviceError>(
-          "out of memory on {}: asked for {:.1f} MiB while holding {:.1f} MiB; a smaller --batch or --size "
-          "needs less",
-          device_.name(), static_cast<double>(bytes) / 1048576.0,
-          static_cast<double>(stats_.reserved) / 1048576.0);
+          "out of memory on {}: asked for {:.1f} MiB while holding {:.1f} MiB; a smaller --batch or --size needs less",
+          device_.name(), static_cast<double>(bytes) / 1048576.0, static_cast<double>(stats_.reserved) / 1048576.0);
     }
     stats_.reserved += capacity;
     ++stats_.system_allocations;

@@ -174,8 +174,8 @@ Tensor batch_norm(const Tensor& x, const BatchNormParameters& p, const Tensor& r
     back.dbeta = dbeta.data<float>();
     back.relu = relu;
     DDPMTS_LAUNCH(device, batch_norm_backward, back);
-    p.weight->commit_grad(dgamma);
-    p.bias->commit_grad(dbeta);
+    if (is_trained(p.weight)) p.weight->commit_grad(dgamma);
+    if (is_trained(p.bias)) p.bias->commit_grad(dbeta);
     add_grad(x, std::move(dx));
     if (dresidual) add_grad(residual, std::move(dresidual));
   });

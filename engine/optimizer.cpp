@@ -16,6 +16,7 @@ Optimizer::Optimizer(const ParameterList& parameters, const OptimizerConfig& con
       entry.second_moment = Tensor::zeros(value.shape(), DType::f32, value.device());
     }
     if (config.average_decay > 0) entry.average = value.clone();
+    parameter->grad();  // allocated now, so that the first step already has its final memory layout
     entries_.push_back(std::move(entry));
   }
   if (entries_.empty()) throw_error("optimiser: there is nothing to train");

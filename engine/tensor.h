@@ -76,7 +76,7 @@ class Tensor {
   // --- autograd (engine/autograd.h) ---
   bool needs_grad() const { return impl_ && impl_->autograd && impl_->autograd->needs_grad; }
   void set_needs_grad();
-  /// Gradient of the last backward(); empty when none reached this tensor.
+  /// Gradient accumulated by backward() since the last set_grad(Tensor()); empty when none reached this tensor.
   Tensor grad() const;
   void set_grad(Tensor gradient) const;
   bool is_same(const Tensor& other) const { return impl_ == other.impl_; }

@@ -20,7 +20,7 @@ class ConvNorm {
            std::int64_t in, std::int64_t out, std::int64_t kernel, std::int64_t stride = 1,
            std::int64_t dilation = 1);
 
-  /// relu?(norm(conv(x)) + residual).
+  /// relu?(norm(conv(x)) + residual). Fused inference writes over a residual that nobody else holds (conv2d_fused).
   Tensor forward(const Tensor& x, Mode mode, bool relu, const Tensor& residual = {}) const;
 
   const ParameterPtr& weight() const { return weight_; }

@@ -16,10 +16,15 @@ Precision parse_precision(const std::string& text, Device device) {
 
 const char* name_of(Precision precision) { return precision == Precision::bf16 ? "bf16" : "f32"; }
 
-void Detector::build(const NamedTensors& teacher) {
-  if (config_.size < 32 || config_.size % 32 != 0) {
-    throw_error("picture size {}: expected a multiple of 32, such as 256", config_.size);
+void check(const DetectorConfig& config) {
+  if (config.size < 32 || config.size % 32 != 0) {
+    throw_error("picture size {}: expected a multiple of 32, such as 256", config.size);
   }
+  if (config.top_k < 1) throw_error("top_k {}: expected at least 1 pixel, such as 100", config.top_k);
+}
+
+void Detector::build(const NamedTensors& teacher) {
+  check(config_);
   teacher_ = std::make_unique<ResNetTeacher>(teacher, type(), device_);
   const ParameterScope scope(parameters_, device_);
   student_ = std::make_unique<Student>(scope.child("student"));
@@ -31,6 +36,7 @@ Detector::Detector(const NamedTensors& teacher, const DetectorConfig& config, st
     : config_(config), device_(device) {
   build(teacher);
   initialize_convolutions(parameters_, seed);
+  head_->start_output_small();
 }
 
 Detector::Detector(const NamedTensors& teacher, const NamedTensors& model, const DetectorConfig& config,

@@ -30,6 +30,9 @@ struct DetectorConfig {
   std::int64_t top_k = 100;  ///< pixels whose mean is the picture's score
 };
 
+/// Throws Error when size or top_k makes no sense.
+void check(const DetectorConfig& config);
+
 /// What one inspection of N pictures gives. Maps are [N, size, size] f32; higher is more defective.
 struct Inspection {
   Tensor distance;      ///< product over levels of the upsampled cosine distances (arXiv 2211.11317 Sec. 3.2)

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 namespace ddpmts {
 namespace {
@@ -81,18 +83,26 @@ Model load_model(const std::filesystem::path& path, const std::string& precision
                     in_quotes(metadata("format")), in_quotes(metadata("version")), kFormat, kVersion),
         path);
   }
+  std::optional<Precision> wanted;
+  if (precision != "auto") wanted = parse_precision(precision, device);
+  const auto unusable = [&](const std::exception& e) {
+    return FileError(
+        fmt::format("{}: its description of the detector cannot be used ({}); train again or copy the file "
+                    "again",
+                    in_quotes(path), e.what()),
+        path);
+  };
   Model model;
+  DetectorConfig config;
+  MapCalibration maps;
   try {
     const json stored = json::parse(metadata("detector"));
-    DetectorConfig config;
     config.size = stored.at("size");
     config.head = parse_head_size(stored.at("head"));
     config.top_k = stored.at("top_k");
     const Precision trained = parse_precision(stored.at("precision"), device);
-    config.precision = precision != "auto"     ? parse_precision(precision, device)
-                       : has_fast_bf16(device) ? trained
-                                               : Precision::f32;
-    MapCalibration maps;
+    config.precision = wanted.value_or(has_fast_bf16(device) ? trained : Precision::f32);
+    check(config);
     maps.distance_offset = stored.at("maps").at("distance_offset");
     maps.distance_scale = stored.at("maps").at("distance_scale");
     maps.segmentation_offset = stored.at("maps").at("segmentation_offset");
@@ -102,16 +112,18 @@ Model load_model(const std::filesystem::path& path, const std::string& precision
     model.threshold.scale = threshold.at("scale");
     model.threshold.false_alarm_rate = threshold.at("false_alarm_rate");
     model.threshold.good_count = threshold.at("good_count");
+    if (model.threshold.scale <= 0)
+      throw_error("threshold scale {} is not above zero", model.threshold.scale);
     model.probe_scores = stored.at("probe_scores").get<std::vector<float>>();
-    model.detector = std::make_unique<Detector>(NamedTensors(file, WeightOrder::krsc, "teacher."),
-                                                NamedTensors(file, WeightOrder::krsc), config, maps, device);
   } catch (const json::exception& e) {
-    throw FileError(
-        fmt::format("{}: its description of the detector cannot be used ({}); train again or copy the file "
-                    "again",
-                    in_quotes(path), e.what()),
-        path);
+    throw unusable(e);
+  } catch (const FileError&) {
+    throw;  // metadata that is not there
+  } catch (const Error& e) {
+    throw unusable(e);
   }
+  model.detector = std::make_unique<Detector>(NamedTensors(file, WeightOrder::krsc, "teacher."),
+                                              NamedTensors(file, WeightOrder::krsc), config, maps, device);
   model.run_configuration = metadata("run");
   if (!model.probe_scores.empty()) {
     const std::int64_t size = model.detector->config().size;
@@ -130,7 +142,9 @@ double probe_deviation(const Model& model) {
   double largest = 0.0;
   for (std::size_t i = 0; i < model.probe_scores.size(); ++i) {
     const double expected = model.probe_scores[i];
-    largest = std::max(largest, std::abs(now.scores[i] - expected) / std::max(std::abs(expected), 1e-3));
+    const double deviation = std::abs(now.scores[i] - expected) / std::max(std::abs(expected), 1e-3);
+    if (std::isnan(deviation)) return std::numeric_limits<double>::infinity();
+    largest = std::max(largest, deviation);
   }
   return largest;
 }

@@ -27,7 +27,8 @@ void save_model(const std::filesystem::path& path, const Model& model);
 /// trained with where the device has it in hardware, else f32.
 Model load_model(const std::filesystem::path& path, const std::string& precision, Device device);
 
-/// Inspects the probes and returns the largest relative difference from their stored scores; 0 when there are none.
+/// Inspects the probes and returns the largest relative difference from their stored scores; 0 when there are none,
+/// infinity when a score is not a number.
 double probe_deviation(const Model& model);
 
 /// Tensors that keep their bytes alive while a safetensors file is written from them.

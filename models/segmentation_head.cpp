@@ -21,6 +21,14 @@ SegmentationHead::SegmentationHead(const ParameterScope& scope, HeadSize size)
           scope.child("classifier").child("conv2").parameter("weight", {1, 1, 1, channels_of(size)})),
       output_bias_(scope.child("classifier").child("conv2").parameter("bias", {1})) {}
 
+void SegmentationHead::start_output_small() {
+  constexpr float kShare = 0.1f;
+  std::vector<float> weight = output_weight_->value().to_floats();
+  for (float& w : weight) w *= kShare;
+  output_weight_->value().copy_from(Tensor::from_host<float>(output_weight_->shape(), weight));
+  output_weight_->changed();
+}
+
 Tensor SegmentationHead::logits(const Tensor& product, Mode mode) const {
   const Tensor context = aspp_.forward(residual_.forward(product, mode), mode);
   return conv2d(hidden_.forward(context, mode, true), output_weight_, output_bias_, {});

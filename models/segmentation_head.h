@@ -22,6 +22,10 @@ class SegmentationHead {
 
   SegmentationHead(const ParameterScope& scope, HeadSize size);
 
+  /// Makes the output layer's starting weights small. By fan_out its one channel would start with logits near ±10, whose
+  /// gradients drown the student's for hundreds of steps.
+  void start_output_small();
+
   /// product [N,h,w,448] → logits [N,h,w,1].
   Tensor logits(const Tensor& product, Mode mode) const;
 
