@@ -1,4 +1,4 @@
-// The library's part of the work: convolution, matrix product and pooling. One contract, implemented by
+// The library's part of the work: convolution, matrix product, attention and pooling. One contract, implemented by
 // engine/cpu (oneDNN), engine/cuda (cuDNN, cuBLASLt) and engine/no_cuda (says that CUDA is not in this
 // build). Raw pointers in, raw pointers out; shapes are checked by the operations above (engine/ops.h).
 #pragma once
@@ -50,6 +50,25 @@ struct MatmulShape {
 };
 void matmul(Device device, const MatmulShape& shape, const void* a, const void* b, const float* bias,
             void* c);
+
+/// Softmax attention (arXiv 1706.03762 eq. 1) within each picture, per head: out = softmax(q·kᵀ/sqrt(head_channels))·v.
+/// qkv [n, tokens, 3·heads·head_channels] holds all queries, then all keys, then all values, each head after head;
+/// out [n, tokens, heads·head_channels]. Logits and softmax in f32.
+struct AttentionShape {
+  std::int64_t n = 1, tokens = 1, heads = 1, head_channels = 1;
+  DType type = DType::f32;
+
+  std::int64_t channels() const { return heads * head_channels; }
+  bool operator==(const AttentionShape&) const = default;
+};
+
+/// Bytes that the forward pass keeps for the backward pass besides qkv and out; may be 0.
+std::size_t attention_saved_bytes(Device device, const AttentionShape& shape);
+/// saved: attention_saved_bytes, or null when no backward pass will follow.
+void attention_forward(Device device, const AttentionShape& shape, const void* qkv, void* out, void* saved);
+/// dqkv in qkv's layout, overwritten.
+void attention_backward(Device device, const AttentionShape& shape, const void* qkv, const void* out,
+                        const void* saved, const void* dout, void* dqkv);
 
 enum class PoolKind : std::uint8_t { max, average };  ///< average excludes padding
 

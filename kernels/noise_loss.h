@@ -14,13 +14,14 @@ struct NoiseLossArgs {
   std::int64_t n = 0, count = 0;
   const void* prediction = nullptr;
   const float* noise = nullptr;
-  float* per_picture = nullptr;  ///< [n] out, forward: mean over one picture's values
-  float* loss = nullptr;         ///< [1] out, forward
-  const float* grad_loss = nullptr;    ///< [1] in, backward
-  void* prediction_grad = nullptr;     ///< backward out
+  float* per_picture = nullptr;      ///< [n] out, forward: mean over one picture's values
+  float* loss = nullptr;             ///< [1] out, forward
+  const float* grad_loss = nullptr;  ///< [1] in, backward
+  void* prediction_grad = nullptr;   ///< backward out
 };
 
 /// Sums run in a fixed order: the same input gives the same bits on the same machine, whatever the thread count.
+/// Throws std::invalid_argument for element types that do not fit, n < 1 or count < 1.
 DDPMTS_KERNEL(noise_loss_forward, NoiseLossArgs)
 DDPMTS_KERNEL(noise_loss_backward, NoiseLossArgs)
 

@@ -19,6 +19,8 @@ struct Resample2xArgs {
   void* y = nullptr;
 };
 
+/// The four of a gather are summed in f32, rows first. y may not alias x.
+/// Throws std::invalid_argument for element types that do not fit, n < 0 or another size below 1.
 DDPMTS_KERNEL(spread_2x, Resample2xArgs)
 DDPMTS_KERNEL(gather_2x, Resample2xArgs)
 

@@ -23,10 +23,10 @@ struct ReverseStepCoefficients {
   float x_0_from_noise = 0.0f;  ///< sqrt(1/ᾱ_t − 1)
   float from_x_0 = 1.0f;
   float from_x = 0.0f;
-  float sigma = 0.0f;            ///< undisturbed
-  float sigma_disturbed = 0.0f;  ///< everywhere without a mask
-  float known_scale = 1.0f;      ///< sqrt(ᾱ_prev)
-  float known_sigma = 0.0f;      ///< sqrt(1 − ᾱ_prev)
+  float sigma = 0.0f;             ///< undisturbed
+  float sigma_disturbed = 0.0f;   ///< everywhere without a mask
+  float known_scale = 1.0f;       ///< sqrt(ᾱ_prev)
+  float known_sigma = 0.0f;       ///< sqrt(1 − ᾱ_prev)
   std::uint64_t random_step = 0;  ///< Philox step; differs for every (picture, step)
 };
 static_assert(std::is_trivially_copyable_v<ReverseStepCoefficients>);
@@ -38,14 +38,19 @@ struct ReverseStepArgs {
   std::uint64_t seed = 0;
   float* x = nullptr;                      ///< [n, pixels, channels]: x_t in, x out
   const void* noise_prediction = nullptr;  ///< ε̂
-  const std::uint8_t* mask = nullptr;      ///< [n, pixels] 0 or 1; null: disturbed everywhere
+  const std::uint8_t* mask = nullptr;      ///< [n, pixels] 0, else 1; null: disturbed everywhere
   const void* known = nullptr;             ///< [n, pixels, channels], needs mask; null: nothing is kept
   void* next_input = nullptr;              ///< x rounded to `type`; null: not wanted
-  std::uint8_t* pictures = nullptr;        ///< round((x + 1)·127.5), clamped to 0–255; null: not wanted
+  std::uint8_t* pictures =
+      nullptr;  ///< [n, pixels, channels] round((x + 1)·127.5), halves up, clamped to 0–255; null: not wanted
 };
 
 /// Value e of picture i draws word e mod 4 of block e/4 of Philox(seed, RandomStream::diffusion, random_step), as
-/// forward_diffusion does. The same arguments give the same bits on every instruction set.
+/// forward_diffusion does. Where no σ of a picture asks for noise, z is 0 and none is drawn.
+/// The same arguments give the same bits on every instruction set and thread count. NaN stays NaN in x (the clamp lets it
+/// through) and is level 0 in `pictures`. next_input may alias noise_prediction or known.
+/// Throws std::invalid_argument for element types that do not fit, n < 0, a picture of less than 1 or more than 2³⁴ values,
+/// or known without mask.
 DDPMTS_KERNEL(reverse_step, ReverseStepArgs)
 
 }  // namespace ddpmts::kernels

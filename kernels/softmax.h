@@ -18,7 +18,9 @@ struct SoftmaxArgs {
   float* dx = nullptr;       ///< backward out
 };
 
-/// A row's largest value is subtracted first; sums in f32, in a fixed order.
+/// A row's largest value is subtracted first; sums in f32, in a fixed order whatever the thread count. −∞ gives 0 (at most
+/// 2e-38); a row with NaN, with +∞ or with nothing but −∞ becomes NaN. y may not alias x, nor dx an input.
+/// Throws std::invalid_argument for element types that do not fit, rows < 0 or columns < 1.
 DDPMTS_KERNEL(softmax_forward, SoftmaxArgs)
 DDPMTS_KERNEL(softmax_backward, SoftmaxArgs)
 

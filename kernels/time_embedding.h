@@ -25,7 +25,9 @@ struct SiluArgs {
   void* dx = nullptr;        ///< backward out
 };
 
-/// Angles up to 4000 rad are reduced in double precision: the error is below 1e-6.
+/// Angles are reduced in double precision: up to 4000 rad the error is below 3e-7 in f32. silu: relative error of σ below
+/// 4e-7 + 6e-8·|x| in f32, 2⁻¹³ in bf16; y may alias x, dx may alias x or dy. NaN stays NaN.
+/// Throws std::invalid_argument for element types that do not fit, n or count < 0, or channels that are odd or below 2.
 DDPMTS_KERNEL(time_embedding, TimeEmbeddingArgs)
 DDPMTS_KERNEL(silu_forward, SiluArgs)
 DDPMTS_KERNEL(silu_backward, SiluArgs)

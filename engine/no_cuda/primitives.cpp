@@ -17,6 +17,11 @@ void conv_forward(const ConvShape&, const void*, Parameter&, const ConvEpilogue&
 void conv_backward_data(const ConvShape&, const void*, Parameter&, void*) { absent(); }
 void conv_backward_weights(const ConvShape&, const void*, const void*, float*, float*) { absent(); }
 void matmul(const MatmulShape&, const void*, const void*, const float*, void*) { absent(); }
+std::size_t attention_saved_bytes(const AttentionShape&) { absent(); }
+void attention_forward(const AttentionShape&, const void*, void*, void*) { absent(); }
+void attention_backward(const AttentionShape&, const void*, const void*, const void*, const void*, void*) {
+  absent();
+}
 std::size_t pool_workspace_bytes(const PoolShape&) { absent(); }
 void pool_forward(const PoolShape&, const void*, void*, void*) { absent(); }
 void pool_backward(const PoolShape&, const void*, const void*, void*) { absent(); }
