@@ -51,7 +51,8 @@ struct MatmulShape {
 void matmul(Device device, const MatmulShape& shape, const void* a, const void* b, const float* bias,
             void* c);
 
-enum class PoolKind : std::uint8_t { max, average };  ///< average excludes padding
+/// average divides by the positions inside the picture, average_padded by the window: zeros outside count.
+enum class PoolKind : std::uint8_t { max, average, average_padded };
 
 struct PoolShape {
   PoolKind kind = PoolKind::max;
@@ -64,7 +65,7 @@ struct PoolShape {
   bool operator==(const PoolShape&) const = default;
 };
 
-/// Bytes of the record of maxima that the backward pass needs; 0 for average pooling.
+/// Bytes of the record of maxima that the backward pass needs; 0 for both average poolings.
 std::size_t pool_workspace_bytes(Device device, const PoolShape& shape);
 /// workspace: pool_workspace_bytes, or null when no backward pass will follow.
 void pool_forward(Device device, const PoolShape& shape, const void* x, void* y, void* workspace);
