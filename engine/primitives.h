@@ -70,7 +70,8 @@ void attention_forward(Device device, const AttentionShape& shape, const void* q
 void attention_backward(Device device, const AttentionShape& shape, const void* qkv, const void* out,
                         const void* saved, const void* dout, void* dqkv);
 
-enum class PoolKind : std::uint8_t { max, average };  ///< average excludes padding
+/// average divides by the positions inside the picture, average_padded by the window: zeros outside count.
+enum class PoolKind : std::uint8_t { max, average, average_padded };
 
 struct PoolShape {
   PoolKind kind = PoolKind::max;
@@ -83,7 +84,7 @@ struct PoolShape {
   bool operator==(const PoolShape&) const = default;
 };
 
-/// Bytes of the record of maxima that the backward pass needs; 0 for average pooling.
+/// Bytes of the record of maxima that the backward pass needs; 0 for both average poolings.
 std::size_t pool_workspace_bytes(Device device, const PoolShape& shape);
 /// workspace: pool_workspace_bytes, or null when no backward pass will follow.
 void pool_forward(Device device, const PoolShape& shape, const void* x, void* y, void* workspace);

@@ -10,6 +10,7 @@
 #include "kernels/gaussian_blur.h"
 #include "kernels/group_norm.h"
 #include "kernels/mask_downsample.h"
+#include "kernels/nearest_neighbour.h"
 #include "kernels/noise_loss.h"
 #include "kernels/optimizer_step.h"
 #include "kernels/perlin_mask.h"
@@ -36,6 +37,7 @@ DDPMTS_ABSENT(batch_norm_forward, BatchNormForwardArgs)
 DDPMTS_ABSENT(cast, CastArgs)
 DDPMTS_ABSENT(cosine_loss_backward, CosineLossArgs)
 DDPMTS_ABSENT(cosine_loss_forward, CosineLossArgs)
+DDPMTS_ABSENT(farthest_point, FarthestPointArgs)
 DDPMTS_ABSENT(feature_product_backward, FeatureProductArgs)
 DDPMTS_ABSENT(feature_product_forward, FeatureProductArgs)
 DDPMTS_ABSENT(forward_diffusion, ForwardDiffusionArgs)
@@ -45,6 +47,7 @@ DDPMTS_ABSENT(gradient_norm, GradientNormArgs)
 DDPMTS_ABSENT(group_norm_backward, GroupNormBackwardArgs)
 DDPMTS_ABSENT(group_norm_forward, GroupNormForwardArgs)
 DDPMTS_ABSENT(mask_downsample, MaskDownsampleArgs)
+DDPMTS_ABSENT(nearest_update, NearestUpdateArgs)
 DDPMTS_ABSENT(noise_loss_backward, NoiseLossArgs)
 DDPMTS_ABSENT(noise_loss_forward, NoiseLossArgs)
 DDPMTS_ABSENT(normalize_pictures, NormalizeArgs)
@@ -60,6 +63,7 @@ DDPMTS_ABSENT(silu_forward, SiluArgs)
 DDPMTS_ABSENT(softmax_backward, SoftmaxArgs)
 DDPMTS_ABSENT(softmax_forward, SoftmaxArgs)
 DDPMTS_ABSENT(spread_2x, Resample2xArgs)
+DDPMTS_ABSENT(squared_norms, SquaredNormsArgs)
 DDPMTS_ABSENT(time_embedding, TimeEmbeddingArgs)
 DDPMTS_ABSENT(top_k_mean, TopKMeanArgs)
 DDPMTS_ABSENT(triplet, TripletArgs)
