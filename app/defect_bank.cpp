@@ -24,7 +24,24 @@ using std::filesystem::path;
 path settings_file(const path& folder) { return folder / "bank.json"; }
 path list_file(const path& folder) { return folder / "bank.jsonl"; }
 
-ordered_json to_json(const PaintConfig& config, const TrainingData& data) {
+std::uint32_t checksum(const Tensor& tensor) {
+  const Tensor on_host = tensor.to(Device{});
+  return png_crc({static_cast<const std::byte*>(on_host.raw()), on_host.bytes()});
+}
+
+// Tells a network's weights from any others.
+std::uint32_t checksum(const UNet& network) {
+  std::vector<std::uint32_t> sums;
+  for (const auto& [name, tensor] : network.tensors()) sums.push_back(checksum(tensor));
+  return png_crc(std::as_bytes(std::span(sums)));
+}
+
+// The name of a good picture's copy, another one for each.
+std::string base_name(const std::string& name) {
+  return path(name).extension() == ".png" ? name : name + ".png";
+}
+
+ordered_json to_json(const PaintConfig& config, const DiffusionModel& model, const TrainingData& data) {
   const SamplerConfig& sampler = config.sampler;
   const SynthesisConfig& masks = config.masks;
   return {{"form", name_of(config.form)},
@@ -46,7 +63,9 @@ ordered_json to_json(const PaintConfig& config, const TrainingData& data) {
             {"rectangle", masks.rectangle_weight},
             {"smooth_noise", masks.smooth_noise_weight}}},
           {"size", data.training.dim(1)},
-          {"good_pictures", data.training.dim(0)}};
+          {"good_pictures", data.training.dim(0)},
+          {"good_checksum", checksum(data.training)},
+          {"model_checksum", checksum(*model.network)}};
 }
 
 struct Entry {
@@ -83,8 +102,8 @@ Mask mask_of(const Tensor& masks, std::int64_t i) {
 
 // Makes the folder ready; returns how many paintings it holds already.
 std::int64_t open_bank(const path& folder, const ordered_json& settings, bool overwrite) {
-  if (overwrite) {
-    for (const char* part : {"good", "bad", "masks", "bank.json", "bank.jsonl"}) {
+  if (overwrite && std::filesystem::exists(settings_file(folder))) {  // never a folder that is no bank
+    for (const char* part : {"good", "bad", "masks", "bank.jsonl", "bank.json"}) {
       std::filesystem::remove_all(folder / part);
     }
   }
@@ -92,7 +111,8 @@ std::int64_t open_bank(const path& folder, const ordered_json& settings, bool ov
     std::ifstream stream(settings_file(folder));
     if (ordered_json::parse(stream, nullptr, false) != settings) {
       throw_error(
-          "{} was painted with other settings or from other pictures; choose another folder, or --overwrite",
+          "{} was painted with other settings, by another model or from other pictures; choose another "
+          "folder, or --overwrite",
           in_quotes(folder));
     }
   } else if (std::filesystem::exists(folder) && !std::filesystem::is_empty(folder)) {
@@ -113,7 +133,7 @@ std::int64_t open_bank(const path& folder, const ordered_json& settings, bool ov
 
 bool paint_bank(const path& folder, const DiffusionModel& model, const TrainingData& data,
                 const PaintConfig& config, DType type, const PaintBankOptions& options) {
-  std::int64_t done = open_bank(folder, to_json(config, data), options.overwrite);
+  std::int64_t done = open_bank(folder, to_json(config, model, data), options.overwrite);
   const std::int64_t first = done;
   JsonLines list(list_file(folder), true);
   const Tensor good = data.training.to(Device{});
@@ -128,12 +148,12 @@ bool paint_bank(const path& folder, const DiffusionModel& model, const TrainingD
       const auto index = static_cast<std::size_t>(i);
       const std::string name = fmt::format("{:06d}.png", done + i);
       const auto base = static_cast<std::size_t>(painted.bases[index]);
-      const std::string base_name = path(data.names[base]).stem().string() + ".png";
-      const path base_file = folder / "good" / base_name;
+      const std::string base_file_name = base_name(data.names[base]);
+      const path base_file = folder / "good" / base_file_name;
       if (!std::filesystem::exists(base_file)) write_png(base_file, picture_of(good, painted.bases[index]));
       write_png(folder / "bad" / name, picture_of(painted.pictures, i));
       write_png(folder / "masks" / name, mask_of(painted.masks, i));
-      list.write({{"name", name}, {"base", base_name}});
+      list.write({{"name", name}, {"base", base_file_name}});
       weak += painted.changes[index] < config.least_change ? 1 : 0;
     }
     done += n;
@@ -157,7 +177,7 @@ PaintedDefects load_bank(const path& folder, const TrainingData& data, Device de
   }
   std::map<std::string, std::int64_t> index_of;
   for (std::size_t i = 0; i < data.names.size(); ++i) {
-    index_of[path(data.names[i]).stem().string() + ".png"] = static_cast<std::int64_t>(i);
+    index_of[base_name(data.names[i])] = static_cast<std::int64_t>(i);
   }
   const std::int64_t size = data.training.dim(1);
   std::vector<Sample> samples;

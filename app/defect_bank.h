@@ -14,7 +14,8 @@ struct PaintBankOptions {
 };
 
 /// Paints until the bank holds `count` pictures, going on where an interrupted bank stopped. True when it is full, false when the
-/// program was asked to end. Throws Error when the folder holds a bank painted with other settings, or something else.
+/// program was asked to end. Throws Error when the folder holds a bank painted with other settings, by another model or from
+/// other pictures, or something else.
 bool paint_bank(const std::filesystem::path& folder, const DiffusionModel& model, const TrainingData& data,
                 const PaintConfig& config, DType type, const PaintBankOptions& options);
 

@@ -1,12 +1,16 @@
 // `ddpmts paint RUN -o DIR`: paints defects on the good pictures that a run's diffusion model was taught with.
 #include <cstdio>
+#include <optional>
 
 #include "app/commands.h"
 #include "app/defect_bank.h"
 #include "app/diffusion_config.h"
 #include "app/interrupt.h"
 #include "app/paint_options.h"
+#include "app/realism_report.h"
 #include "app/run_folder.h"
+#include "app/teacher_search.h"
+#include "models/random_teacher.h"
 
 namespace ddpmts::app {
 namespace {
@@ -14,8 +18,17 @@ namespace {
 struct PaintCommand {
   PaintOptions paint;
   PaintBankOptions bank;
-  std::string run, data, output, precision = "auto", device = "cpu";
+  std::string run, data, output, precision = "auto", device = "cpu", teacher;
+  bool report = false;
 };
+
+std::string teacher_file(const PaintCommand& o, const RunFolder& run) {
+  const std::string teacher = find_teacher(o.teacher);
+  if (teacher != kRandomTeacher) return teacher;
+  if (!std::filesystem::exists(run.random_teacher()))
+    write_random_teacher(run.random_teacher(), o.paint.seed);
+  return run.random_teacher();
+}
 
 void run_paint(const PaintCommand& o) {
   watch_for_interrupt();
@@ -25,9 +38,15 @@ void run_paint(const PaintCommand& o) {
   const Precision precision = parse_precision(o.precision, device);
   const std::filesystem::path folder =
       o.output.empty() ? RunFolder{o.run}.defect_bank() : std::filesystem::path(o.output);
-  const bool full = paint_bank(folder, source.model, source.data, config,
-                               precision == Precision::bf16 ? DType::bf16 : DType::f32, o.bank);
-  fmt::print("{}: {}\n", full ? "painted defects" : "interrupted; the same command goes on", folder.string());
+  std::optional<RealismReport> report;
+  if (o.report) {
+    report.emplace(o.data.empty() ? source.trained.data : o.data, source.trained.picture_size,
+                   teacher_file(o, RunFolder{o.run}), device);
+  }
+  bool done = paint_bank(folder, source.model, source.data, config,
+                         precision == Precision::bf16 ? DType::bf16 : DType::f32, o.bank);
+  if (done && report) done = report->write(folder, source.data, config);
+  fmt::print("{}: {}\n", done ? "painted defects" : "interrupted; the same command goes on", folder.string());
 }
 
 }  // namespace
@@ -49,6 +68,12 @@ void add_paint(CLI::App& app) {
   command->add_option("--precision", o->precision, "auto, f32 or bf16")
       ->check(CLI::IsMember({"auto", "f32", "bf16"}));
   command->add_option("--device", o->device, "cpu or cuda[:index]");
+  command->add_flag(
+      "--report", o->report,
+      "Then measure how close they are to the dataset's real defects: realism.html, realism.json");
+  command->add_option(
+      "--teacher", o->teacher,
+      "--report: ResNet-18 weights (safetensors), or `random`; default: $DDPMTS_TEACHER, then weights/");
   command->add_flag("--overwrite", o->bank.overwrite, "Start over where a bank is");
   command->callback([o] { run_paint(*o); });
 }

@@ -73,20 +73,23 @@ void run_train(TrainOptions& o) {
   config.training.synthesis.flip_vertical = o.flip == "vertical" || o.flip == "both";
   set_sources(config.training.synthesis, o.source);
   if (config.steps > 0) config.minutes = 0;
-  if (!o.session.resume) config.teacher = find_teacher(config.teacher);
 
   const RunFolder run{o.run};
   SessionOptions session = o.session;
-  if (config.training.synthesis.diffusion_weight > 0 && config.bank.empty()) {
+  const bool own_bank = config.training.synthesis.diffusion_weight > 0 && config.bank.empty();
+  // A run may have been stopped before its detector began; one whose detector did goes on with the bank it began with.
+  if (own_bank) session.resume = session.resume && std::filesystem::exists(run.checkpoint());
+  if (!session.resume) config.teacher = find_teacher(config.teacher);
+  if (own_bank && !session.resume) {
     if (!make_bank(o, run, device)) return;
     config.bank = run.defect_bank();
-    session.resume = session.resume && std::filesystem::exists(run.checkpoint());
   }
   if (run_training(config, run, session) == SessionEnd::interrupted) return;
   std::printf("model: %s\n", run.model().c_str());
   const Dataset dataset = scan_dataset(config.data);
   if (!o.test || dataset.test.empty()) return;
-  test_run(load_model(run.model(), "auto", device), dataset, run.root, {});
+  const Model model = load_model(run.model(), "auto", device);
+  test_run(inspector_of(model), dataset, run.root, {});
 }
 
 }  // namespace

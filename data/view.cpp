@@ -46,6 +46,16 @@ View view_around(int left, int top, int right, int bottom, std::span<const int> 
   return {begin(left, right), begin(top, bottom), side};
 }
 
+std::vector<View> view_tiles(int side, int picture_side) {
+  std::vector<View> tiles;
+  for (int y = 0; y < picture_side; y += side) {
+    for (int x = 0; x < picture_side; x += side) {
+      tiles.push_back({std::min(x, picture_side - side), std::min(y, picture_side - side), side});
+    }
+  }
+  return tiles;
+}
+
 Image take_view(const std::uint8_t* picture, int picture_side, const View& view, int size) {
   Image part(view.side, view.side);
   for (int y = 0; y < view.side; ++y) {

@@ -34,6 +34,10 @@ View draw_view(std::uint64_t seed, std::uint64_t index, std::span<const int> sid
 /// picture; the picture's when none does. The box is `left` … `right`, `top` … `bottom`, all inside of it.
 View view_around(int left, int top, int right, int bottom, std::span<const int> sides, int picture_side);
 
+/// Views of one side, next to each other, that cover the picture; the last of a row or column is moved in where the side does not
+/// divide the picture's.
+std::vector<View> view_tiles(int side, int picture_side);
+
 /// The view with size×size pixels (resize_antialiased); `picture` [picture_side, picture_side, 3].
 Image take_view(const std::uint8_t* picture, int picture_side, const View& view, int size);
 

@@ -77,7 +77,7 @@ PaintConfig paint_config(PaintForm form) {
   config.masks.augmentation = Augmentation::none;
   config.masks.lighting = 0.0f;
   SamplerConfig& sampler = config.sampler;
-  sampler.steps = 50;
+  sampler.steps = 25;
   switch (form) {
     case PaintForm::h1:
     case PaintForm::inpaint:
@@ -88,8 +88,8 @@ PaintConfig paint_config(PaintForm form) {
       sampler.delta = 0.1;
       break;
     case PaintForm::h3:
-      sampler.start_timestep = 500;
-      sampler.delta = 0.1;
+      sampler.start_timestep = 750;
+      sampler.delta = 0.03;
       break;
   }
   return config;
@@ -103,9 +103,10 @@ DefectPainter::DefectPainter(const DiffusionModel& model, Tensor good, const Pai
       sides_(view_sides(config.views, size_, side_)),
       sampler_(*model.network, model.schedule, config.sampler, type),
       device_(model.network->device()) {
-  if (good_.shape().rank() != 4 || good_.dim(1) != good_.dim(2) || good_.dim(3) != 3) {
-    throw_error<ShapeError>("painting: good pictures must be [count, side, side, 3], not {}",
-                            good_.shape().text());
+  if (good_.shape().rank() != 4 || good_.dim(1) != good_.dim(2) || good_.dim(3) != 3 ||
+      good_.type() != DType::u8) {
+    throw_error<ShapeError>("painting: good pictures must be u8 [count, side, side, 3], not {} {}",
+                            name_of(good_.type()), good_.shape().text());
   }
   if (config.tries < 1 || config.tries > 100) {
     throw_error("painting: {} tries; must lie in 1 to 100", config.tries);

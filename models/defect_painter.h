@@ -46,8 +46,8 @@ PaintConfig paint_config(PaintForm form);
 
 class DefectPainter {
  public:
-  /// good: u8 [count,side,side,3]. Keeps references to neither. Throws Error when the pictures are smaller than the network's,
-  /// or the configuration makes no sense.
+  /// good: u8 [count,side,side,3]. Keeps a reference to the model's network. Throws Error when the pictures are smaller than the
+  /// network's, or the configuration makes no sense.
   DefectPainter(const DiffusionModel& model, Tensor good, const PaintConfig& config, DType type);
 
   /// Paintings first … first + count − 1 of the seed: painting j depends on (seed, j), the network and the pictures alone. On the host.

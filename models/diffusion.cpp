@@ -5,6 +5,8 @@
 #include <numbers>
 #include <utility>
 
+#include "kernels/elementwise.h"
+
 namespace ddpmts {
 namespace {
 
@@ -118,6 +120,19 @@ kernels::ReverseStepCoefficients reverse_coefficients(const ReverseSchedule& sch
   c.known_scale = static_cast<float>(std::sqrt(a_before));
   c.known_sigma = static_cast<float>(std::sqrt(1.0 - a_before));
   return c;
+}
+
+Tensor to_network_range(const Tensor& pictures, DType type) {
+  Tensor result = Tensor::empty(pictures.shape(), type, pictures.device());
+  kernels::NormalizeArgs args;
+  args.type = type;
+  args.pixels = pictures.count() / 3;
+  args.src = pictures.data<std::uint8_t>();
+  args.dst = result.raw();
+  std::fill_n(args.mean, 3, 0.5f);
+  std::fill_n(args.std, 3, 0.5f);
+  DDPMTS_LAUNCH(pictures.device(), normalize_pictures, args);
+  return result;
 }
 
 }  // namespace ddpmts

@@ -90,4 +90,7 @@ kernels::ReverseStepCoefficients reverse_coefficients(const ReverseSchedule& sch
                                                       const ReverseStepOptions& options,
                                                       const Disturbance& disturbance);
 
+/// u8 pictures [N,H,W,3] → [−1, 1], in `type`: what diffusion models learn from.
+Tensor to_network_range(const Tensor& pictures, DType type);
+
 }  // namespace ddpmts
