@@ -133,11 +133,12 @@ std::int64_t open_bank(const path& folder, const ordered_json& settings, bool ov
 
 bool paint_bank(const path& folder, const DiffusionModel& model, const TrainingData& data,
                 const PaintConfig& config, DType type, const PaintBankOptions& options) {
+  const DefectPainter painter(model, data.training, config,
+                              type);  // refuses bad settings before anything is written
   std::int64_t done = open_bank(folder, to_json(config, model, data), options.overwrite);
   const std::int64_t first = done;
   JsonLines list(list_file(folder), true);
   const Tensor good = data.training.to(Device{});
-  const DefectPainter painter(model, data.training, config, type);
   ProgressLine line;
   const double start = now_seconds();
   std::int64_t weak = 0;

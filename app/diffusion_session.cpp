@@ -182,6 +182,7 @@ SessionEnd run_diffusion_training(DiffusionRunConfig config, const RunFolder& ru
   loop.text = line_text;
   loop.save = [&] {
     save_checkpoint(run, config, network, trainer, plan, data.count());
+    if (interrupted()) return;  // samples take their time
     trainer.copy_average_to(averaged);
     write_samples(run, config, averaged, schedule, plan.state().steps);
     trainer.losses().reset();

@@ -8,7 +8,7 @@
 namespace ddpmts::app {
 
 /// Trains the run's diffusion model; writes diffusion.json, diffusion.jsonl, samples/<step>.png with every checkpoint, and at
-/// the end diffusion.safetensors, or, when SIGINT or SIGTERM came, a checkpoint. Throws Error, FileError, DatasetError.
+/// the end diffusion.safetensors, or, when SIGINT or SIGTERM came, a checkpoint without samples. Throws Error, FileError, DatasetError.
 SessionEnd run_diffusion_training(DiffusionRunConfig config, const RunFolder& run,
                                   const SessionOptions& options);
 

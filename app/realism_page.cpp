@@ -119,7 +119,7 @@ void write_table(std::string& html, const RealismPage& page) {
     kernel = std::max(kernel, row.distances.kernel.mean);
   }
   html +=
-      "<div class=\"wide\"><table>\n<tr><th>Defects</th><th class=\"number\">There are</th>"
+      "<div class=\"wide\"><table>\n<tr><th>Defects</th><th class=\"number\">Pictures</th>"
       "<th>Fréchet distance</th><th>Kernel distance × 1000</th></tr>\n";
   for (const RealismRow& row : page.rows) {
     const char* style = &row == &page.rows.front() ? "plain" : "bad";
@@ -144,7 +144,7 @@ std::string realism_html(const RealismPage& page) {
       title, eval::report_style, kPageStyle, title);
   html +=
       "<p class=\"lead text\">Distances to the real defects of this set. Lower is closer; the first row, "
-      "real defects against other real ones, is as close as any source could come.</p>\n";
+      "real defects against other real ones, is about as close as any source can come.</p>\n";
   write_table(html, page);
   fmt::format_to(
       std::back_inserter(html),
@@ -160,8 +160,9 @@ std::string realism_html(const RealismPage& page) {
       page.channels, page.count, page.count, page.draws);
   for (const RealismRow& row : page.rows) write_crops(html, row, page.crops);
   html +=
-      "<footer>Real defects carry the name of their kind, the others their number: equal numbers mostly lie "
-      "at the same place of the same picture. Crops are 64 pixels wide, or wider where the defect is."
+      "<footer>Real defects carry the name of their kind, the others their number. These others lie where "
+      "the same rules put them, equal numbers mostly at the same place of the same picture. Crops are 64 "
+      "pixels wide, or wider where the defect is."
       "</footer>\n</main>\n</body>\n</html>\n";
   return html;
 }

@@ -43,8 +43,7 @@ DefectSet load_real_defects(const std::filesystem::path& folder, std::int64_t si
   if (samples.empty()) {
     throw_error(
         "--report: {} has no test pictures of defects with masks to compare with; put pictures under "
-        "test/<type>/ "
-        "and masks under ground_truth/<type>/, or name another dataset with --data",
+        "test/<type>/ and masks under ground_truth/<type>/, or name another dataset with --data",
         in_quotes(dataset.root));
   }
   const std::vector<LoadedPicture> loaded = load_pictures(samples, static_cast<int>(size));
@@ -171,28 +170,13 @@ std::vector<double> defect_features(const ResNetTeacher& teacher, const DefectSe
     const std::int64_t n = std::min(kBatch, defects.count() - first);
     const Tensor grid =
         memory_features(teacher.features(normalized(defects.pictures.slice(first, n).to(device))));
-    const std::int64_t height = grid.dim(1), width = grid.dim(2);
     const std::vector<float> values = grid.to_floats();
+    const auto each = values.size() / static_cast<std::size_t>(n);
     for (std::int64_t i = 0; i < n; ++i) {
-      std::vector<double> area(static_cast<std::size_t>(height * width));
-      const std::uint8_t* mask = at<std::uint8_t>(defects.masks, first + i);
-      double total = 0;
-      for (std::int64_t y = 0; y < side; ++y) {
-        for (std::int64_t x = 0; x < side; ++x) {
-          if (mask[y * side + x] == 0) continue;
-          area[static_cast<std::size_t>(y * height / side * width + x * width / side)] += 1;
-          total += 1;
-        }
-      }
-      std::vector<double> mean(kMemoryChannels);
-      for (std::size_t cell = 0; cell < area.size(); ++cell) {
-        if (area[cell] == 0) continue;
-        const float* features =
-            values.data() + (i * height * width + static_cast<std::int64_t>(cell)) * kMemoryChannels;
-        for (std::size_t c = 0; c < mean.size(); ++c) {
-          mean[c] += area[cell] / total * static_cast<double>(features[c]);
-        }
-      }
+      const std::vector<double> mean = eval::masked_mean(
+          std::span(values).subspan(static_cast<std::size_t>(i) * each, each), grid.dim(1), grid.dim(2),
+          kMemoryChannels,
+          {at<std::uint8_t>(defects.masks, first + i), static_cast<std::size_t>(side * side)}, side);
       vectors.insert(vectors.end(), mean.begin(), mean.end());
     }
   }
@@ -223,7 +207,7 @@ bool RealismReport::write(const std::filesystem::path& bank, const TrainingData&
   page.rows = {
       {"Real", "test pictures of this set, against the other half of them", &real_, {}},
       {"Painted", fmt::format("by the diffusion model, form {}", name_of(config.form)), &painted, {}},
-      {"Self", "cut from other places of good pictures", &self, {}},
+      {"Self", "from good pictures: other places of them, bent, stained or blurred", &self, {}},
       {"Texture", "procedural textures", &texture, {}}};
   std::vector<std::vector<double>> features;
   ProgressLine line;

@@ -3,7 +3,7 @@
 set -euo pipefail
 
 packages=(g++ cmake ninja-build ccache pkg-config libdnnl-dev libcli11-dev nlohmann-json3-dev libfmt-dev libstb-dev
-          libgtest-dev libbenchmark-dev)
+          libgtest-dev libbenchmark-dev libeigen3-dev)
 
 missing=()
 for package in "${packages[@]}"; do
