@@ -8,6 +8,7 @@ DiffusionTrainingConfig DiffusionRunConfig::short_run() {
   DiffusionTrainingConfig config;
   config.learning_rate = 3e-4f;
   config.final_learning_rate = 0.1;
+  config.prediction = Prediction::velocity;
   return config;
 }
 
@@ -24,6 +25,7 @@ ordered_json to_json(const DiffusionRunConfig& config) {
           {"view_count", config.view_count},
           {"schedule", name_of(config.schedule)},
           {"timesteps", config.timesteps},
+          {"prediction", name_of(t.prediction)},
           {"precision", name_of(config.precision)},
           {"batch", t.batch},
           {"accumulation", t.accumulation},
@@ -54,6 +56,7 @@ DiffusionRunConfig diffusion_config_from_json(const ordered_json& stored) {
   config.timesteps = stored.at("timesteps");
   config.precision = parse_precision(stored.at("precision"), Device{});
   DiffusionTrainingConfig& t = config.training;
+  t.prediction = parse_prediction(stored.at("prediction"));
   t.batch = stored.at("batch");
   t.accumulation = stored.at("accumulation");
   t.seed = stored.at("seed");

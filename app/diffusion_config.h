@@ -25,8 +25,8 @@ struct DiffusionRunConfig {
   Precision precision = Precision::f32;
   DiffusionTrainingConfig training = short_run();
 
-  /// The published rate of 1e-4 is meant for hundreds of thousands of steps; a run of minutes learns more from 3e-4 that
-  /// falls to a tenth.
+  /// What a run of minutes does differently from the published hundreds of thousands of steps: a rate of 3e-4 that falls to a
+  /// tenth, and velocities for prediction; a network of noise that young gives every picture a colour cast (docs/diffusion.md).
   static DiffusionTrainingConfig short_run();
 };
 

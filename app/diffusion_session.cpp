@@ -107,6 +107,7 @@ void write_samples(const RunFolder& run, const DiffusionRunConfig& config, const
                    const NoiseSchedule& schedule, std::int64_t step) {
   SamplerConfig options;
   options.seed = config.training.seed;
+  options.prediction = config.training.prediction;
   SampleBatch batch;
   for (std::uint64_t i = 0; i < kGridPictures; ++i) batch.indices.push_back(i);
   const Sampler sampler(averaged, schedule, options, config.training.type);
@@ -193,8 +194,8 @@ SessionEnd run_diffusion_training(DiffusionRunConfig config, const RunFolder& ru
                 static_cast<long long>(plan.state().steps), config.data.c_str(), run.root.c_str());
     return SessionEnd::interrupted;
   }
-  save_diffusion_model(run.diffusion_model(), shape, schedule, trainer.averaged_tensors(),
-                       to_json(config).dump());
+  save_diffusion_model(run.diffusion_model(), shape, schedule, config.training.prediction,
+                       trainer.averaged_tensors(), to_json(config).dump());
   std::printf("diffusion model: %s\n", run.diffusion_model().c_str());
   return SessionEnd::finished;
 }

@@ -9,7 +9,7 @@ struct TrainDiffusionOptions {
   DiffusionRunConfig config;
   SessionOptions session;
   std::string run;
-  std::string precision = "auto", preset, views, schedule, augment, flip = "none";
+  std::string precision = "auto", preset, views, schedule, predict, augment, flip = "none";
 };
 
 void run_train_diffusion(TrainDiffusionOptions& o) {
@@ -18,6 +18,7 @@ void run_train_diffusion(TrainDiffusionOptions& o) {
   config.preset = parse_unet_preset(o.preset);
   config.views = parse_view_scales(o.views);
   config.schedule = parse_schedule_kind(o.schedule);
+  config.training.prediction = parse_prediction(o.predict);
   SynthesisConfig& synthesis = config.training.synthesis;
   synthesis.augmentation = augmentation_named(o.augment);
   synthesis.flip_horizontal = o.flip == "horizontal" || o.flip == "both";
@@ -34,6 +35,7 @@ void add_train_diffusion(CLI::App& app) {
   o->preset = name_of(c.preset);
   o->views = name_of(c.views);
   o->schedule = name_of(c.schedule);
+  o->predict = name_of(c.training.prediction);
   o->augment = name_of(c.training.synthesis.augmentation);
   CLI::App* command =
       app.add_subcommand("train-diffusion", "Teach a diffusion model what good parts look like, for paint.");
@@ -57,6 +59,8 @@ void add_train_diffusion(CLI::App& app) {
       ->check(CLI::Range(32, 2048));
   command->add_option("--schedule", o->schedule, "Noise: linear or cosine")
       ->check(CLI::IsMember({"linear", "cosine"}));
+  command->add_option("--predict", o->predict, "What the network learns to predict: noise or velocity")
+      ->check(CLI::IsMember({"noise", "velocity"}));
   command->add_option("--batch", c.training.batch, "Views per pass")->check(CLI::Range(1, 1024));
   command->add_option("--accumulation", c.training.accumulation, "Passes per step")
       ->check(CLI::Range(1, 1024));

@@ -56,6 +56,11 @@ FloatMap enlarged(const std::uint8_t* a, const std::uint8_t* b, int channel, int
   return side == size ? map : resize_bilinear(map, side, side);
 }
 
+SamplerConfig for_model(SamplerConfig config, const DiffusionModel& model) {
+  config.prediction = model.prediction;
+  return config;
+}
+
 }  // namespace
 
 const char* name_of(PaintForm form) {
@@ -101,7 +106,7 @@ DefectPainter::DefectPainter(const DiffusionModel& model, Tensor good, const Pai
       size_(static_cast<int>(model.network->config().size)),
       side_(static_cast<int>(good_.dim(1))),
       sides_(view_sides(config.views, size_, side_)),
-      sampler_(*model.network, model.schedule, config.sampler, type),
+      sampler_(*model.network, model.schedule, for_model(config.sampler, model), type),
       device_(model.network->device()) {
   if (good_.shape().rank() != 4 || good_.dim(1) != good_.dim(2) || good_.dim(3) != 3 ||
       good_.type() != DType::u8) {

@@ -101,6 +101,7 @@ std::vector<std::vector<float>> DiffusionDetector::residuals(const Tensor& views
   };
   if (config_.kind == DiffusionDetectorKind::reconstruct) {
     SamplerConfig options;
+    options.prediction = model_.prediction;
     options.step.kind = SamplerKind::ddim;
     options.steps = config_.steps;
     options.start_timestep = config_.start_timestep;
@@ -127,13 +128,14 @@ std::vector<std::vector<float>> DiffusionDetector::residuals(const Tensor& views
   const Tensor x_0 = gathered(to_network_range(views, type_), repeated(count, times));
   const Tensor t = Tensor::from_host<std::int32_t>({n}, timesteps, device);
   const NoisedPictures noised = forward_diffusion(
-      x_0, t, tables_, config_.seed, std::uint64_t{1} << 62 | first_view * static_cast<std::uint64_t>(times));
+      x_0, t, tables_, config_.seed, std::uint64_t{1} << 62 | first_view * static_cast<std::uint64_t>(times),
+      model_.prediction);
   const std::vector<float> predicted = model_.network->predict(noised.x_t, t).to_floats();
-  const std::vector<float> noise = noised.noise.to_floats();
+  const std::vector<float> target = noised.target.to_floats();
   const double share = 1.0 / static_cast<double>(config_.draws);
   for (std::int64_t i = 0; i < n; ++i) {
     const auto scale = static_cast<std::size_t>(i % times / config_.draws);
-    add_squares(values(noise, i), values(predicted, i), share, part(maps[scale], i / times));
+    add_squares(values(target, i), values(predicted, i), share, part(maps[scale], i / times));
   }
   return maps;
 }

@@ -1,7 +1,8 @@
 // Finds defects with a diffusion model alone: no teacher, no synthetic defects.
 //
 // score (arXiv 2211.16092): a defect lies where the learned density of good parts is low, and there the predicted noise is
-// wrong. The residual of the prediction, r = ε − ε_θ(√ᾱ_t·x + √(1−ᾱ_t)·ε, t), which is the score up to a factor, is looked at
+// wrong. The residual of the prediction, r = ε − ε_θ(√ᾱ_t·x + √(1−ᾱ_t)·ε, t), which is the score up to a factor (and for a network
+// of velocities v − v_θ, another factor), is looked at
 // for a handful of noise scales t, several draws of ε each: all (view, scale, draw) of a picture are one batch.
 // reconstruct: the picture is diffused to a timestep and denoised (DDIM); what does not come back as it was is a defect.
 //

@@ -121,7 +121,8 @@ Tensor Sampler::sample(const SampleBatch& batch, const std::function<void(std::i
     const Tensor noise =
         network_.predict(outputs.next_input, Tensor::from_host<std::int32_t>({n}, t, device));
     for (std::size_t j = 0; j < step.coefficients.size(); ++j) {
-      step.coefficients[j] = reverse_coefficients(schedule_, i, config_.step, disturbances[j]);
+      step.coefficients[j] =
+          reverse_coefficients(schedule_, i, config_.step, disturbances[j], config_.prediction);
       step.coefficients[j].random_step = random_step(batch.indices[j], i + 1);
     }
     outputs = reverse_step(x, noise, step, i == 0);

@@ -88,7 +88,7 @@ class Diffusion : public ::testing::Test {
           *network.parameters().front(),
           std::vector<float>(static_cast<std::size_t>(network.parameters().front()->shape().count()), 0.01f));
     fs::create_directories(at(run));
-    save_diffusion_model(at(run) + "/diffusion.safetensors", tiny_unet(), NoiseSchedule(), network.tensors(),
+    save_diffusion_model(at(run) + "/diffusion.safetensors", tiny_unet(), NoiseSchedule(), Prediction::noise, network.tensors(),
                          configuration);
   }
 
