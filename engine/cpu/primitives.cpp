@@ -31,8 +31,6 @@ std::string text(const ConvShape& s) {
                      s.n, s.h, s.w, s.c, name_of(s.type), s.k, s.r, s.s, s.stride, s.padding, s.dilation);
 }
 
-enum class ConvPass : std::uint8_t { forward, backward_data, backward_weights };
-
 struct ConvKey {
   ConvShape shape;
   ConvPass pass = ConvPass::forward;
