@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <memory>
 #include <regex>
 
 #include "bench/case.h"
@@ -53,6 +54,22 @@ Cases chosen_cases(const std::vector<Device>& devices, const Options& options) {
   return chosen;
 }
 
+// Opened before anything is measured: a path that cannot be written is found at once. Null where none was asked for.
+std::unique_ptr<AtomicFile> output_file(const char* option, const std::filesystem::path& path) {
+  if (path.empty()) return nullptr;
+  try {
+    return std::make_unique<AtomicFile>(path);
+  } catch (const FileError& e) {
+    throw UsageError(fmt::format("{}: {}", option, e.what()));
+  }
+}
+
+void finish(const std::unique_ptr<AtomicFile>& file, const std::string& text) {
+  if (file == nullptr) return;
+  file->write(std::as_bytes(std::span(text)));
+  file->commit();
+}
+
 int run(const Options& options, const std::string& program) {
   const std::vector<Device> devices = chosen_devices(options.device);
   const Cases cases = chosen_cases(devices, options);
@@ -60,6 +77,7 @@ int run(const Options& options, const std::string& program) {
     for (const Case& c : cases) std::puts(c.name.c_str());
     return 0;
   }
+  const auto json = output_file("--json", options.json), csv = output_file("--csv", options.csv);
   Results results;
   results.program = program_version();
   results.machine = machine_facts(devices);
@@ -74,8 +92,8 @@ int run(const Options& options, const std::string& program) {
 
   if (!options.google_prints) fmt::print("{}\n", header_text(results));
   results.rows = run_cases(cases, roofs, options, program);
-  if (!options.json.empty()) write_file_atomically(options.json, to_json(results));
-  if (!options.csv.empty()) write_file_atomically(options.csv, to_csv(results));
+  finish(json, to_json(results));
+  finish(csv, to_csv(results));
 
   int wrong = 0;
   for (const Row& row : results.rows) {
@@ -93,7 +111,13 @@ int run(const Options& options, const std::string& program) {
 }
 
 int compare_files(const CompareOptions& options) {
-  const Results before = read_results(options.before), after = read_results(options.after);
+  Results before, after;
+  try {
+    before = read_results(options.before);
+    after = read_results(options.after);
+  } catch (const Error& e) {
+    throw UsageError(e.what());
+  }
   const std::vector<Comparison> comparisons = compare(before, after, options.fail_above);
   fmt::print("{}", comparison_text(before, after, comparisons));
   return is_worse(comparisons) ? 1 : 0;
@@ -113,8 +137,11 @@ int main(int argc, char** argv) {
       return 0;
     }
     return run(options, argv[0]);
-  } catch (const std::exception& e) {
+  } catch (const UsageError& e) {
     fmt::print(stderr, "ddpmts_bench: {}\n", e.what());
     return 2;
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "ddpmts_bench: {}\n", e.what());
+    return 1;
   }
 }

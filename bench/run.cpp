@@ -188,6 +188,9 @@ std::vector<Row> run_cases(const std::vector<Case>& cases, const std::vector<Roo
       row.command = command_of(row, command, options.sweep);
       row.timed() ? hand_to_google(state, row)
                   : state.SkipWithError((name_of(row.status) + (": " + row.check)).c_str());
+      // A repetition's row is one of its own.
+      const auto before = std::ranges::count(rows, row.command, &Row::command);
+      if (before > 0) row.name += fmt::format("/repetition:{}", before + 1);
       reporter.add(row);
       rows.push_back(std::move(row));
     };

@@ -141,7 +141,7 @@ Prepared prepare_batch_norm_backward(Device device, DType type, std::int64_t n, 
     }
     return all_of({compare_all("dbeta[0]", {norm.dbeta.to_floats()[0]}, {sum}, 1e-4),
                    compare_all("dgamma[0]", {norm.dgamma.to_floats()[0]}, {product}, 1e-3),
-                   compare_all("dx of channel 0", actual, expected, 2.0 * rounding(type))});
+                   compare_all("dx of channel 0", actual, expected, 2.0 * rounding(type), gamma * m.rstd)});
   };
   return p;
 }
@@ -270,7 +270,7 @@ Prepared prepare_group_norm_backward(Device device, DType type, std::int64_t n, 
       actual.push_back(dx[group.at[i]]);
       expected.push_back(group.moments.rstd * (gradient[i] - (sum + normalised[i] * product) / values));
     }
-    return compare_all("dx of a group", actual, expected, 2.0 * rounding(type));
+    return compare_all("dx of a group", actual, expected, 2.0 * rounding(type), group.moments.rstd);
   };
   return p;
 }

@@ -31,7 +31,7 @@ Tensor bytes_from(const Shape& shape, Device device, const std::vector<float>& v
 }
 
 // Compares pairs (actual, expected) of which there are `count`.
-Check compare_pairs(const std::string& what, std::size_t count, double allowed,
+Check compare_pairs(const std::string& what, std::size_t count, double allowed, double least_scale,
                     const std::function<std::pair<double, double>(std::size_t)>& pair) {
   std::vector<std::pair<double, double>> pairs(count);
   double square = 0.0;
@@ -39,7 +39,8 @@ Check compare_pairs(const std::string& what, std::size_t count, double allowed,
     pairs[i] = pair(i);
     square += pairs[i].second * pairs[i].second;
   }
-  const double scale = std::sqrt(square / static_cast<double>(std::max<std::size_t>(1, count)));
+  const double scale =
+      std::max(least_scale, std::sqrt(square / static_cast<double>(std::max<std::size_t>(1, count))));
   double worst = 0.0;
   for (const auto& [actual, expected] : pairs) {
     const double room = std::abs(expected) + scale;
@@ -102,17 +103,17 @@ Check compare_at(const std::string& what, const Tensor& actual, double allowed,
                  const std::function<double(std::size_t)>& expected) {
   const std::vector<float> values = actual.to_floats();
   const std::vector<std::size_t> at = places(values.size(), 1000);
-  return compare_pairs(what, at.size(), allowed, [&](std::size_t i) {
+  return compare_pairs(what, at.size(), allowed, 0.0, [&](std::size_t i) {
     return std::pair{static_cast<double>(values[at[i]]), expected(at[i])};
   });
 }
 
 Check compare_all(const std::string& what, const std::vector<float>& actual,
-                  const std::vector<double>& expected, double allowed) {
+                  const std::vector<double>& expected, double allowed, double scale) {
   if (actual.size() != expected.size()) {
     return {false, fmt::format("{}: {} values instead of {}", what, actual.size(), expected.size())};
   }
-  return compare_pairs(what, actual.size(), allowed, [&](std::size_t i) {
+  return compare_pairs(what, actual.size(), allowed, scale, [&](std::size_t i) {
     return std::pair{static_cast<double>(actual[i]), expected[i]};
   });
 }

@@ -29,9 +29,10 @@ std::vector<std::size_t> places(std::size_t count, std::size_t wanted);
 /// |actual − expected| ≤ allowed·(|expected| + root mean square of all expected) at up to 1000 places of the tensor.
 Check compare_at(const std::string& what, const Tensor& actual, double allowed,
                  const std::function<double(std::size_t)>& expected);
-/// The same at all places.
+/// The same at all places. scale: the least that counts as the root mean square, where the expected values are small
+/// differences of larger ones.
 Check compare_all(const std::string& what, const std::vector<float>& actual,
-                  const std::vector<double>& expected, double allowed);
+                  const std::vector<double>& expected, double allowed, double scale = 0.0);
 /// Norm of the difference ≤ allowed·norm of expected: for networks, in which the error of one value says little.
 Check compare_norms(const std::string& what, const std::vector<float>& actual,
                     const std::vector<float>& expected, double allowed);
