@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "bench/cases/networks.h"
+#include "bench/cases/drawn_networks.h"
 #include "bench/cases/tools.h"
 
 namespace ddpmts::bench {

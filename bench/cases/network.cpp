@@ -2,7 +2,7 @@
 // FLOPs: those of the convolutions, matrix products and attention that one run makes, counted while it runs.
 #include <fmt/format.h>
 
-#include "bench/cases/networks.h"
+#include "bench/cases/drawn_networks.h"
 #include "bench/cases/tools.h"
 #include "bench/cases/training_check.h"
 #include "engine/optimizer.h"

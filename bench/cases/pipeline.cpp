@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "bench/cases/networks.h"
+#include "bench/cases/drawn_networks.h"
 #include "bench/cases/tools.h"
 #include "data/drawn_parts.h"
 #include "data/image_codec.h"

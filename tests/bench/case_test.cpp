@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <set>
 
-#include "bench/cases/networks.h"
+#include "bench/cases/drawn_networks.h"
 #include "bench/cases/tools.h"
 #include "bench/run.h"
 #include "bench/shapes.h"

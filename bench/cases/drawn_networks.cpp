@@ -1,4 +1,4 @@
-#include "bench/cases/networks.h"
+#include "bench/cases/drawn_networks.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
