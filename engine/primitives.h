@@ -24,6 +24,8 @@ struct ConvShape {
   bool operator==(const ConvShape&) const = default;
 };
 
+enum class ConvPass : std::uint8_t { forward, backward_data, backward_weights };
+
 /// What a convolution does to its sum before it is stored.
 struct ConvEpilogue {
   const float* bias = nullptr;  ///< [k], null: none
@@ -46,6 +48,8 @@ struct MatmulShape {
   bool transpose_a = false, transpose_b = false;
   DType type = DType::f32;         ///< of a and b
   DType result_type = DType::f32;  ///< of c
+
+  double flops() const { return 2.0 * static_cast<double>(m * n) * static_cast<double>(k); }
   bool operator==(const MatmulShape&) const = default;
 };
 void matmul(Device device, const MatmulShape& shape, const void* a, const void* b, const float* bias,
@@ -59,6 +63,10 @@ struct AttentionShape {
   DType type = DType::f32;
 
   std::int64_t channels() const { return heads * head_channels; }
+  /// Of the two products, q·kᵀ and softmax(…)·v.
+  double forward_flops() const {
+    return 4.0 * static_cast<double>(n * tokens * tokens) * static_cast<double>(channels());
+  }
   bool operator==(const AttentionShape&) const = default;
 };
 

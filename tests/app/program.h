@@ -31,9 +31,11 @@ inline Finished run_shell(const std::string& commands) {
   return finished;
 }
 
-inline Finished run_program(const std::string& arguments) {
-  return run_shell(std::string("\"") + DDPMTS_PROGRAM + "\" " + arguments);
+inline Finished run_command(const std::string& program, const std::string& arguments) {
+  return run_shell("\"" + program + "\" " + arguments);
 }
+
+inline Finished run_program(const std::string& arguments) { return run_command(DDPMTS_PROGRAM, arguments); }
 
 inline std::string read_text(const std::filesystem::path& path) {
   std::ifstream stream(path, std::ios::binary);

@@ -81,8 +81,8 @@ TEST_F(DiffusionFile, SaysWhatIsWrong) {
                  {"cannot be used", "0 steps"});
   expect_refused([](Metadata& m) { replace(m["diffusion"], "cosine", "square"); },
                  {"cannot be used", "square"});
-  expect_refused([](Metadata& m) { replace(m["diffusion"], "\"noise\"", "\"velocity\""); },
-                 {"does not predict noise"});
+  expect_refused([](Metadata& m) { replace(m["diffusion"], "\"velocity\"", "\"score\""); },
+                 {"cannot be used", "score"});
 }
 
 // A few bytes that promise a giant must not make the program ask for its memory.
