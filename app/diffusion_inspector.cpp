@@ -25,8 +25,7 @@ DiffusionInspector::DiffusionInspector(const RunFolder& run, DiffusionDetectorKi
   config.views = source_.trained.views;
   config.top_k = default_top_k(size);
   const Precision arithmetic = parse_precision(precision, parse_device(device));
-  detector_ = std::make_unique<DiffusionDetector>(source_.model, size, config,
-                                                  arithmetic == Precision::bf16 ? DType::bf16 : DType::f32);
+  detector_ = std::make_unique<DiffusionDetector>(source_.model, size, config, type_of(arithmetic));
   const Tensor good = source_.data.held_out.slice(0, std::min(kMostHeldOut, source_.data.held_out.dim(0)));
   std::printf("setting units and threshold by %lld good pictures\n", static_cast<long long>(good.dim(0)));
   std::fflush(stdout);

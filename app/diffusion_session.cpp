@@ -139,7 +139,7 @@ SessionEnd run_diffusion_training(DiffusionRunConfig config, const RunFolder& ru
     config = checkpoint.config;
     config.data = data;
   }
-  config.training.type = config.precision == Precision::bf16 ? DType::bf16 : DType::f32;
+  config.training.type = type_of(config.precision);
 
   const TrainingData data = load_training_data(scan_dataset(config.data), config.picture_size,
                                                config.held_out, config.training.seed, device);

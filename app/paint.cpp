@@ -43,8 +43,7 @@ void run_paint(const PaintCommand& o) {
     report.emplace(o.data.empty() ? source.trained.data : o.data, source.trained.picture_size,
                    teacher_file(o, RunFolder{o.run}), device);
   }
-  bool done = paint_bank(folder, source.model, source.data, config,
-                         precision == Precision::bf16 ? DType::bf16 : DType::f32, o.bank);
+  bool done = paint_bank(folder, source.model, source.data, config, type_of(precision), o.bank);
   if (done && report) done = report->write(folder, source.data, config);
   fmt::print("{}: {}\n", done ? "painted defects" : "interrupted; the same command goes on", folder.string());
 }

@@ -153,6 +153,11 @@ void set_sources(SynthesisConfig& synthesis, const std::string& text) {
   set_weights("--source", sources, text);
 }
 
+void set_flips(SynthesisConfig& synthesis, const std::string& text) {
+  synthesis.flip_horizontal = text == "horizontal" || text == "both";
+  synthesis.flip_vertical = text == "vertical" || text == "both";
+}
+
 std::string sources_text(const SynthesisConfig& synthesis) {
   std::string text = fmt::format("self={:g},texture={:g}", synthesis.self_weight, synthesis.texture_weight);
   if (synthesis.folder_weight > 0) text += fmt::format(",folder={:g}", synthesis.folder_weight);

@@ -57,7 +57,7 @@ bool make_bank(const TrainOptions& o, const RunFolder& run, Device device) {
   bank.overwrite = o.session.overwrite;
   PaintOptions painting = o.painting;
   painting.seed = config.training.seed;
-  const DType type = config.detector.precision == Precision::bf16 ? DType::bf16 : DType::f32;
+  const DType type = type_of(config.detector.precision);
   return paint_bank(run.defect_bank(), source.model, source.data, paint_config(painting, source), type, bank);
 }
 
@@ -69,8 +69,7 @@ void run_train(TrainOptions& o) {
   config.detector.top_k = default_top_k(config.detector.size);
   config.training.schedule = parse_schedule(o.schedule);
   config.training.synthesis.augmentation = augmentation_named(o.augment);
-  config.training.synthesis.flip_horizontal = o.flip == "horizontal" || o.flip == "both";
-  config.training.synthesis.flip_vertical = o.flip == "vertical" || o.flip == "both";
+  set_flips(config.training.synthesis, o.flip);
   set_sources(config.training.synthesis, o.source);
   if (config.steps > 0) config.minutes = 0;
 

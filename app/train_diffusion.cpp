@@ -21,8 +21,7 @@ void run_train_diffusion(TrainDiffusionOptions& o) {
   config.training.prediction = parse_prediction(o.predict);
   SynthesisConfig& synthesis = config.training.synthesis;
   synthesis.augmentation = augmentation_named(o.augment);
-  synthesis.flip_horizontal = o.flip == "horizontal" || o.flip == "both";
-  synthesis.flip_vertical = o.flip == "vertical" || o.flip == "both";
+  set_flips(synthesis, o.flip);
   if (config.steps > 0) config.minutes = 0;
   run_diffusion_training(config, RunFolder{o.run}, o.session);
 }
