@@ -356,19 +356,12 @@ void draw_texture(const SynthesisConfig& config, Draws draws, const PictureSize&
   }
 }
 
-void check_base(std::int64_t base, std::int64_t picture_count) {
-  if (base < 0 || base >= picture_count) {
-    throw_error("synthesis: a defect was painted on picture {} of {}", base, picture_count);
-  }
-}
-
 /// A picture that a defect was painted on, lying and lit as any other; the defect where it was painted.
-void draw_painted(const SynthesisConfig& config, Draws& draws, std::int64_t picture_count,
-                  std::span<const std::int64_t> painted_bases, TripletRecipe& recipe) {
+void draw_painted(const SynthesisConfig& config, Draws& draws, std::span<const std::int64_t> painted_bases,
+                  TripletRecipe& recipe) {
   recipe.opacity = draws.between(config.diffusion_opacity.low, config.diffusion_opacity.high);
   recipe.source_picture = draws.index(static_cast<std::int64_t>(painted_bases.size()));
   recipe.picture = painted_bases[static_cast<std::size_t>(recipe.source_picture)];
-  check_base(recipe.picture, picture_count);
   recipe.source_affine = recipe.affine;
   recipe.source_border = recipe.border;
   recipe.noise_sigma = 0.0f;
@@ -393,7 +386,7 @@ void draw_source(const SynthesisConfig& config, const Philox& random, std::int64
     case SourceKind::folder:
       return draw_folder(config, draws, folder_count, size, recipe);
     case SourceKind::painted:
-      return draw_painted(config, draws, picture_count, painted_bases, recipe);
+      return draw_painted(config, draws, painted_bases, recipe);
     case SourceKind::texture:
       return draw_texture(config, Draws(random, Part::texture), size, recipe);
   }
@@ -423,9 +416,23 @@ void check_opacity(const char* what, FloatRange range) {
   }
 }
 
-/// All of check() but for a look at every painted defect, which would be one too many for every sample.
-void check_settings(const SynthesisConfig& config, std::int64_t picture_count, std::int64_t folder_count,
-                    std::span<const std::int64_t> painted_bases) {
+}  // namespace
+
+const char* name_of(Augmentation augmentation) {
+  constexpr const char* names[] = {"none", "small", "quarter", "rotate"};
+  return names[static_cast<int>(augmentation)];
+}
+
+Augmentation augmentation_named(std::string_view name) {
+  for (const Augmentation a :
+       {Augmentation::none, Augmentation::small, Augmentation::quarter, Augmentation::rotate}) {
+    if (name == name_of(a)) return a;
+  }
+  throw_error("unknown augmentation '{}': expected none, small, quarter or rotate", name);
+}
+
+void check(const SynthesisConfig& config, std::int64_t picture_count, std::int64_t folder_count,
+           std::span<const std::int64_t> painted_bases) {
   if (picture_count < 1 || picture_count > 0x7fffffff || folder_count < 0 || folder_count > 0x7fffffff) {
     throw_error(
         "synthesis: {} training pictures and {} folder pictures; needs 1 to 2^31 - 1 training pictures",
@@ -454,6 +461,11 @@ void check_settings(const SynthesisConfig& config, std::int64_t picture_count, s
     throw_error("synthesis: the source 'diffusion' has weight {} but there are no painted defects",
                 config.diffusion_weight);
   }
+  for (const std::int64_t base : painted_bases) {
+    if (base < 0 || base >= picture_count) {
+      throw_error("synthesis: a defect was painted on picture {} of {}", base, picture_count);
+    }
+  }
   if (!(config.lighting >= 0.0f && config.lighting <= 0.5f)) {
     throw_error("synthesis: lighting is {}; it must lie in 0 to 0.5", config.lighting);
   }
@@ -467,27 +479,6 @@ void check_settings(const SynthesisConfig& config, std::int64_t picture_count, s
         "synthesis: Perlin exponents {} to {}, {} tries; exponents must lie in 0 to 5, tries in 1 to 1000",
         perlin.min_exponent, perlin.max_exponent, perlin.max_tries);
   }
-}
-
-}  // namespace
-
-const char* name_of(Augmentation augmentation) {
-  constexpr const char* names[] = {"none", "small", "quarter", "rotate"};
-  return names[static_cast<int>(augmentation)];
-}
-
-Augmentation augmentation_named(std::string_view name) {
-  for (const Augmentation a :
-       {Augmentation::none, Augmentation::small, Augmentation::quarter, Augmentation::rotate}) {
-    if (name == name_of(a)) return a;
-  }
-  throw_error("unknown augmentation '{}': expected none, small, quarter or rotate", name);
-}
-
-void check(const SynthesisConfig& config, std::int64_t picture_count, std::int64_t folder_count,
-           std::span<const std::int64_t> painted_bases) {
-  check_settings(config, picture_count, folder_count, painted_bases);
-  for (const std::int64_t base : painted_bases) check_base(base, picture_count);
 }
 
 std::int64_t shuffled_index(std::uint64_t seed, std::uint64_t epoch, std::int64_t position,
@@ -518,7 +509,7 @@ std::int64_t shuffled_index(std::uint64_t seed, std::uint64_t epoch, std::int64_
 TripletRecipe draw_recipe(const SynthesisConfig& config, std::uint64_t seed, std::uint64_t sample,
                           std::int64_t picture_count, std::int64_t folder_count, std::int64_t h,
                           std::int64_t w, std::span<const std::int64_t> painted_bases) {
-  check_settings(config, picture_count, folder_count, painted_bases);
+  check(config, picture_count, folder_count, painted_bases);
   if (h < 1 || w < 1) throw_error<ShapeError>("draw_recipe: pictures of {}x{} pixels", h, w);
   const Philox random{seed, RandomStream::triplet, sample};
   const PictureSize size{static_cast<float>(w), static_cast<float>(h),

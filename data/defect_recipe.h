@@ -88,7 +88,7 @@ std::int64_t shuffled_index(std::uint64_t seed, std::uint64_t epoch, std::int64_
 
 /// The recipe of sample `sample` for h×w pictures. Samples e·picture_count … (e+1)·picture_count − 1 are epoch e and
 /// show every picture once, but where a painted defect brings its own. The same arguments give the same bits on every machine.
-/// Throws as check(); of painted_bases it looks at the one that it draws.
+/// Throws as check().
 kernels::TripletRecipe draw_recipe(const SynthesisConfig& config, std::uint64_t seed, std::uint64_t sample,
                                    std::int64_t picture_count, std::int64_t folder_count, std::int64_t h,
                                    std::int64_t w, std::span<const std::int64_t> painted_bases = {});
