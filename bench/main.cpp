@@ -11,6 +11,7 @@
 #include "bench/machine.h"
 #include "bench/run.h"
 #include "bench/table.h"
+#include "engine/cpu/limit_spinning.h"
 #include "engine/error.h"
 #include "engine/files/atomic_file.h"
 
@@ -126,6 +127,7 @@ int compare_files(const CompareOptions& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  ddpmts::cpu::limit_spinning(argv);
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   try {
     if (!arguments.empty() && arguments[0] == "compare") {

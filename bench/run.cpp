@@ -163,7 +163,10 @@ Row measure(const Case& c, const Roofs& roofs, const Sampling& sampling, double 
       const CacheFlush flush(c.device);
       row.cold = summarize(sample_cold(prepared, c.device, flush, sampling.cold));
     }
-    const RoofShare share = roofs.share(row.bytes, row.flops, c.type, row.hot.median);
+    const double moved_twice = prepared.traffic == Traffic::update ? 2.0 : 1.0;
+    const double footprint = prepared.footprint > 0.0 ? prepared.footprint : row.bytes / moved_twice;
+    const RoofShare share =
+        roofs.share({prepared.traffic, row.bytes, footprint, row.flops, c.type}, row.hot.median);
     row.roof = share.roof;
     row.roof_share = share.share;
   } catch (const std::exception& e) {

@@ -50,7 +50,7 @@ std::string header_text(const Results& results) {
   for (const auto& [key, value] : results.machine) text += fmt::format("{:<12}{}\n", key, value);
   for (const auto& [key, value] : results.roofs) {
     text += fmt::format("roof        {}: {}\n", key,
-                        amount_text(value, key.find("copy") != std::string::npos ? "B/s" : "FLOP/s"));
+                        amount_text(value, key.find("product") == std::string::npos ? "B/s" : "FLOP/s"));
   }
   for (const std::string& warning : results.warnings) text += "WARNING     " + warning + "\n";
   return text;

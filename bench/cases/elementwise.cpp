@@ -164,6 +164,8 @@ Prepared prepare_optimizer(Device device, bool norm_only) {
   p.held.push_back(norm);
   const double values = static_cast<double>(kSlots * kSlotValues);
   p.bytes = norm_only ? 4.0 * values : (4.0 * 5.0 + 4.0 * 4.0 + 2.0) * values;
+  p.footprint = norm_only ? 4.0 * values : (4.0 * 5.0 + 2.0) * values;
+  p.traffic = norm_only ? Traffic::read : Traffic::update;
   if (norm_only) {
     p.run = [=] {
       const kernels::GradientNormArgs args{slots.data(), kSlots, norm.data<float>()};
