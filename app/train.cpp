@@ -2,6 +2,7 @@
 #include <cstdio>
 
 #include "app/commands.h"
+#include "app/device_options.h"
 #include "app/teacher_search.h"
 #include "app/test_run.h"
 #include "app/training_session.h"
@@ -61,7 +62,7 @@ void add_train(CLI::App& app) {
       ->check(CLI::IsMember({"s", "m", "l"}));
   command->add_option("--precision", o->precision, "auto, f32 or bf16")
       ->check(CLI::IsMember({"auto", "f32", "bf16"}));
-  command->add_option("--device", o->session.device, "cpu or cuda[:index]");
+  add_device_options(command, o->session.device);
   command->add_option("--schedule", o->schedule, "joint (multi-task) or two-stage")
       ->check(CLI::IsMember({"joint", "two-stage"}));
   command->add_option("--source", o->source, "Weights of the defect sources: self, texture, folder");

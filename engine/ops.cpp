@@ -93,11 +93,10 @@ Tensor conv2d_fused(const Tensor& x, Parameter& weight, const Tensor& bias, cons
     throw_error<ShapeError>("conv2d_fused: residual {} for an output {}", residual.shape().text(),
                             out.text());
   }
-  // The input itself may be the residual; then it cannot be written while it is read.
-  Tensor y = !residual                                          ? Tensor::empty(out, x.type(), x.device())
-             : residual.is_sole_owner() && !residual.is_same(x) ? residual
-                                                                : residual.clone();
-  const ConvEpilogue epilogue{bias ? bias.data<float>() : nullptr, static_cast<bool>(residual), relu};
+  // On the CPU the sum is added to a residual in its place, unless others hold that or it is the input too.
+  const bool in_place = residual && !x.device().is_cuda() && residual.is_sole_owner() && !residual.is_same(x);
+  Tensor y = in_place ? residual : Tensor::empty(out, x.type(), x.device());
+  const ConvEpilogue epilogue{bias ? bias.data<float>() : nullptr, residual ? residual.raw() : nullptr, relu};
   conv_forward(x.device(), shape, x.raw(), weight, epilogue, y.raw());
   return y;
 }

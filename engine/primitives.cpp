@@ -8,24 +8,24 @@ namespace ddpmts {
 
 void conv_forward(Device device, const ConvShape& shape, const void* x, Parameter& weight,
                   const ConvEpilogue& epilogue, void* y) {
-  device.is_cuda() ? cuda::conv_forward(shape, x, weight, epilogue, y)
+  device.is_cuda() ? cuda::conv_forward(device.index, shape, x, weight, epilogue, y)
                    : cpu::conv_forward(shape, x, weight, epilogue, y);
 }
 
 void conv_backward_data(Device device, const ConvShape& shape, const void* dy, Parameter& weight, void* dx) {
-  device.is_cuda() ? cuda::conv_backward_data(shape, dy, weight, dx)
+  device.is_cuda() ? cuda::conv_backward_data(device.index, shape, dy, weight, dx)
                    : cpu::conv_backward_data(shape, dy, weight, dx);
 }
 
 void conv_backward_weights(Device device, const ConvShape& shape, const void* x, const void* dy, float* dw,
                            float* dbias) {
-  device.is_cuda() ? cuda::conv_backward_weights(shape, x, dy, dw, dbias)
+  device.is_cuda() ? cuda::conv_backward_weights(device.index, shape, x, dy, dw, dbias)
                    : cpu::conv_backward_weights(shape, x, dy, dw, dbias);
 }
 
 void matmul(Device device, const MatmulShape& shape, const void* a, const void* b, const float* bias,
             void* c) {
-  device.is_cuda() ? cuda::matmul(shape, a, b, bias, c) : cpu::matmul(shape, a, b, bias, c);
+  device.is_cuda() ? cuda::matmul(device.index, shape, a, b, bias, c) : cpu::matmul(shape, a, b, bias, c);
 }
 
 std::size_t pool_workspace_bytes(Device device, const PoolShape& shape) {
@@ -33,11 +33,12 @@ std::size_t pool_workspace_bytes(Device device, const PoolShape& shape) {
 }
 
 void pool_forward(Device device, const PoolShape& shape, const void* x, void* y, void* workspace) {
-  device.is_cuda() ? cuda::pool_forward(shape, x, y, workspace) : cpu::pool_forward(shape, x, y, workspace);
+  device.is_cuda() ? cuda::pool_forward(device.index, shape, x, y, workspace)
+                   : cpu::pool_forward(shape, x, y, workspace);
 }
 
 void pool_backward(Device device, const PoolShape& shape, const void* dy, const void* workspace, void* dx) {
-  device.is_cuda() ? cuda::pool_backward(shape, dy, workspace, dx)
+  device.is_cuda() ? cuda::pool_backward(device.index, shape, dy, workspace, dx)
                    : cpu::pool_backward(shape, dy, workspace, dx);
 }
 
@@ -48,6 +49,18 @@ kernels::Stream current_stream(Device device) {
 bool has_fast_bf16(Device device) {
   return device.is_cuda() ? cuda::has_fast_bf16(device.index) : cpu::has_fast_bf16();
 }
+
+void require_device(Device device) {
+  if (device.is_cuda()) cuda::require(device.index);
+}
+
+void synchronize(Device device) {
+  if (device.is_cuda()) cuda::synchronize(device.index);
+}
+
+bool built_with_cuda() { return cuda::kInThisBuild; }
+
+std::vector<std::string> cuda_report() { return cuda::report(); }
 
 std::string describe(Device device) {
   return device.is_cuda() ? cuda::describe(device.index) : cpu::describe();

@@ -6,29 +6,16 @@
 #include <memory>
 
 #include "engine/parameter.h"
+#include "engine/primitive_shapes.h"
 
 namespace ddpmts {
 
-/// A 2-D convolution, NHWC × KRSC → NHWC, symmetric padding, f32 or bf16 with f32 accumulation.
-struct ConvShape {
-  std::int64_t n = 1, h = 1, w = 1, c = 1;  ///< input
-  std::int64_t k = 1, r = 1, s = 1;         ///< output channels, filter height and width
-  std::int64_t stride = 1, padding = 0, dilation = 1;
-  DType type = DType::f32;
-
-  std::int64_t out_h() const { return (h + 2 * padding - dilation * (r - 1) - 1) / stride + 1; }
-  std::int64_t out_w() const { return (w + 2 * padding - dilation * (s - 1) - 1) / stride + 1; }
-  double flops() const {
-    return 2.0 * static_cast<double>(n * out_h() * out_w() * k) * static_cast<double>(c * r * s);
-  }
-  bool operator==(const ConvShape&) const = default;
-};
-
-/// What a convolution does to its sum before it is stored.
+/// What a convolution does to its sum before it is stored: relu?(sum + bias + residual).
 struct ConvEpilogue {
   const float* bias = nullptr;  ///< [k], null: none
-  bool accumulate = false;      ///< y holds a residual: it is added
-  bool relu = false;            ///< last
+  const void* residual =
+      nullptr;        ///< like y, added; null: none. May be y itself: free on the CPU, a copy on a GPU.
+  bool relu = false;  ///< last
 };
 
 /// y = epilogue(conv(x, weight)). x, y in shape.type; the weight in the same type through Parameter::compute.
@@ -40,29 +27,9 @@ void conv_backward_data(Device device, const ConvShape& shape, const void* dy, P
 void conv_backward_weights(Device device, const ConvShape& shape, const void* x, const void* dy, float* dw,
                            float* dbias);
 
-/// c[m, n] = op(a)·op(b) (+ bias[n]); row-major; op transposes: a is then [k, m], b [n, k]. f32 accumulation.
-struct MatmulShape {
-  std::int64_t m = 1, n = 1, k = 1;
-  bool transpose_a = false, transpose_b = false;
-  DType type = DType::f32;         ///< of a and b
-  DType result_type = DType::f32;  ///< of c
-  bool operator==(const MatmulShape&) const = default;
-};
+/// c = op(a)·op(b) (+ bias [n]), as MatmulShape says.
 void matmul(Device device, const MatmulShape& shape, const void* a, const void* b, const float* bias,
             void* c);
-
-enum class PoolKind : std::uint8_t { max, average };  ///< average excludes padding
-
-struct PoolShape {
-  PoolKind kind = PoolKind::max;
-  std::int64_t n = 1, h = 1, w = 1, c = 1;
-  std::int64_t window_h = 3, window_w = 3, stride = 2, padding = 1;
-  DType type = DType::f32;
-
-  std::int64_t out_h() const { return (h + 2 * padding - window_h) / stride + 1; }
-  std::int64_t out_w() const { return (w + 2 * padding - window_w) / stride + 1; }
-  bool operator==(const PoolShape&) const = default;
-};
 
 /// Bytes of the record of maxima that the backward pass needs; 0 for average pooling.
 std::size_t pool_workspace_bytes(Device device, const PoolShape& shape);

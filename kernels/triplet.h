@@ -116,7 +116,8 @@ struct TripletArgs {
   std::int64_t channels = 3;                      ///< of normal and defective, ≥ 3
   const std::uint8_t* pictures = nullptr;         ///< [count, h, w, 3]
   const std::uint8_t* folder_pictures = nullptr;  ///< [count2, h, w, 3]; null where no recipe says folder
-  const TripletRecipe* recipes = nullptr;         ///< [n]; picture indices must lie in the arrays above
+  /// [n], in memory of the launcher's device; picture indices must lie in the arrays above.
+  const TripletRecipe* recipes = nullptr;
   void* normal = nullptr;                         ///< [n, h, w, channels] out
   void* defective = nullptr;                      ///< [n, h, w, channels] out
   std::uint8_t* mask = nullptr;                   ///< [n, h, w] out, 0 or 1
