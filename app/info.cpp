@@ -25,14 +25,18 @@ void run_info(const InfoOptions& options) {
               static_cast<long long>(config.size));
   std::printf("networks    teacher ResNet-18, student, head %s: %.2f million learned parameters, %s\n",
               name_of(config.head), static_cast<double>(learned) / 1e6, name_of(config.precision));
+  if (model.detector->has_memory()) {
+    std::printf("memory      %lld vectors\n",
+                static_cast<long long>(model.detector->memory().vectors().dim(0)));
+  }
   std::printf("threshold   %s\n", model.threshold.describe().c_str());
   std::printf("trained by  %s\n", nlohmann::ordered_json::parse(model.run_configuration).dump(2).c_str());
   if (!options.verify) return;
   // Another machine, precision or thread count rounds differently; what matters is that verdicts stay.
-  constexpr double kTolerance = 0.05;
+  constexpr double kTolerance = 0.02;
   const double deviation = probe_deviation(model);
-  std::printf("probes      %zu pictures, largest deviation from the stored scores %.3g %%\n",
-              model.probe_scores.size(), deviation * 100);
+  std::printf("probes      %zu pictures, scores (0 to 1) within %.2g of the stored ones\n",
+              model.probe_scores.size(), deviation);
   if (deviation > kTolerance)
     throw_error("{}: the model does not give the scores it was saved with", options.run);
 }

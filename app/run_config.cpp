@@ -73,6 +73,8 @@ ordered_json to_json(const RunConfig& config) {
           {"head", ddpmts::name_of(config.detector.head)},
           {"precision", ddpmts::name_of(config.detector.precision)},
           {"top_k", config.detector.top_k},
+          {"memory", config.memory.vectors},
+          {"memory_candidates", config.memory.candidates},
           {"batch", t.batch},
           {"seed", t.seed},
           {"schedule", name_of(t.schedule)},
@@ -106,6 +108,8 @@ RunConfig run_config_from_json(const ordered_json& stored) {
   config.detector.head = parse_head_size(stored.at("head"));
   config.detector.precision = parse_precision(stored.at("precision"), Device{});
   config.detector.top_k = stored.at("top_k");
+  config.memory.vectors = stored.at("memory");
+  config.memory.candidates = stored.at("memory_candidates");
   DetectorTrainingConfig& t = config.training;
   t.batch = stored.at("batch");
   t.seed = stored.at("seed");

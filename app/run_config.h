@@ -17,6 +17,7 @@ struct RunConfig {
   double false_alarm_rate = 0.01;
   DetectorConfig detector;
   DetectorTrainingConfig training;
+  FeatureMemoryConfig memory;
 };
 
 nlohmann::ordered_json to_json(const RunConfig& config);

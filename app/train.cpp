@@ -23,6 +23,7 @@ void run_train(TrainOptions& o) {
   const Device device = parse_device(o.session.device);
   config.detector.precision = parse_precision(o.precision, device);
   config.detector.head = parse_head_size(o.head);
+  config.detector.top_k = default_top_k(config.detector.size);
   config.training.schedule = parse_schedule(o.schedule);
   config.training.synthesis.augmentation = augmentation_named(o.augment);
   config.training.synthesis.flip_horizontal = o.flip == "horizontal" || o.flip == "both";
@@ -75,6 +76,9 @@ void add_train(CLI::App& app) {
       ->check(CLI::PositiveNumber);
   command->add_option("--segmentation-weight", c.training.segmentation_weight, "Weight of the pixel loss")
       ->check(CLI::NonNegativeNumber);
+  command->add_option("--memory", c.memory.vectors,
+                      "Vectors of the feature memory (a third map beside distance and segmentation); 0: none")
+      ->check(CLI::Range(0, 20'000));
   command->add_option("--held-out", c.held_out, "Share of good pictures that only set the threshold")
       ->check(CLI::Range(0.01, 0.9));
   command->add_option("--false-alarm-rate", c.false_alarm_rate, "Good parts that may be called defective")

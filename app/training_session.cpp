@@ -102,8 +102,6 @@ void save_checkpoint(const RunFolder& run, const RunConfig& config, const Detect
   const TrainingPlan::State& state = plan.state();
   const DetectorTrainer::Counters counters = trainer.counters();
   const ordered_json training = {{"steps", state.steps},
-                                 {"progress", state.progress},
-                                 {"increment", state.increment},
                                  {"seconds", state.seconds},
                                  {"trainer_steps", counters.steps},
                                  {"optimizer_steps", counters.optimizer_steps},
@@ -120,8 +118,7 @@ Checkpoint read_checkpoint(const SafetensorsFile& file) {
     const ordered_json training = ordered_json::parse(file.metadata().at("training"));
     Checkpoint checkpoint;
     checkpoint.config = ordered_json::parse(file.metadata().at("config"));
-    checkpoint.plan = {training.at("steps"), training.at("progress"), training.at("increment"),
-                       training.at("seconds")};
+    checkpoint.plan = {training.at("steps"), training.at("seconds")};
     checkpoint.trainer = {training.at("trainer_steps"), training.at("optimizer_steps"),
                           static_cast<DetectorTrainer::Stage>(training.at("stage").get<int>())};
     checkpoint.picture_count = training.at("picture_count");
@@ -160,6 +157,9 @@ std::string line_text(const ordered_json& r) {
 
 void finish_model(Detector&& detector, const RunConfig& config, const TrainingData& data,
                   const RunFolder& run) {
+  if (config.memory.vectors > 0) {
+    detector.remember(data.training, config.memory, config.training.seed, kInspectBatch);
+  }
   calibrate_maps(detector, data.held_out, kInspectBatch);
   Model model;
   const std::vector<float> good_scores = scores_of(detector, data.held_out, kInspectBatch);
@@ -167,7 +167,7 @@ void finish_model(Detector&& detector, const RunConfig& config, const TrainingDa
   threshold.false_alarm_rate = config.false_alarm_rate;
   model.threshold = eval::calibrate(good_scores, threshold);
   const std::int64_t probes = std::min<std::int64_t>(3, data.held_out.dim(0));
-  model.probe_pictures = slice_pictures(data.held_out, 0, probes).to(Device{});
+  model.probe_pictures = data.held_out.slice(0, probes).to(Device{});
   model.probe_scores.assign(good_scores.begin(), good_scores.begin() + probes);
   model.run_configuration = to_json(config).dump();
   model.detector = std::make_unique<Detector>(std::move(detector));

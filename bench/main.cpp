@@ -67,7 +67,8 @@ void training_step(benchmark::State& state, HeadSize head, Precision precision) 
 // From u8 pictures to maps and scores.
 void inspection(benchmark::State& state, HeadSize head, Precision precision) {
   const std::int64_t batch = state.range(0);
-  const Detector detector = make_detector(head, precision);
+  Detector detector = make_detector(head, precision);
+  detector.remember(drawn_pictures(8), {}, 1, 8);
   const Tensor pictures = drawn_pictures(batch);
   for (int i = 0; i < 3; ++i) benchmark::DoNotOptimize(detector.inspect(pictures).scores);
   reset_peak_memory({});

@@ -210,6 +210,18 @@ Tensor max_pool_3x3_stride2(const Tensor& x) {
   return pool(x, {PoolKind::max, x.dim(0), x.dim(1), x.dim(2), x.dim(3), 3, 3, 2, 1, x.type()});
 }
 
+Tensor average_pool(const Tensor& x, std::int64_t window, std::int64_t stride, std::int64_t padding) {
+  require_rank("average_pool", x, 4);
+  require_float("average_pool", x);
+  if (stride < 1 || padding < 0 || padding >= window || x.dim(1) + 2 * padding < window ||
+      x.dim(2) + 2 * padding < window) {
+    throw_error<ShapeError>("average_pool: window {}, stride {}, padding {} on {}", window, stride, padding,
+                            x.shape().text());
+  }
+  return pool(x, {PoolKind::average_padded, x.dim(0), x.dim(1), x.dim(2), x.dim(3), window, window, stride,
+                  padding, x.type()});
+}
+
 Tensor global_average_pool(const Tensor& x) {
   require_rank("global_average_pool", x, 4);
   require_float("global_average_pool", x);

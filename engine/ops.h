@@ -37,6 +37,8 @@ Tensor batch_norm(const Tensor& x, const BatchNormParameters& parameters, const 
 
 /// 3×3 windows, stride 2, padding 1, as in the ResNet stem.
 Tensor max_pool_3x3_stride2(const Tensor& x);
+/// Means over window×window positions; positions outside the picture count as zeros.
+Tensor average_pool(const Tensor& x, std::int64_t window, std::int64_t stride, std::int64_t padding);
 /// [N,H,W,C] → [N,1,1,C].
 Tensor global_average_pool(const Tensor& x);
 

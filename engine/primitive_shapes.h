@@ -29,7 +29,8 @@ struct MatmulShape {
   bool operator==(const MatmulShape&) const = default;
 };
 
-enum class PoolKind : std::uint8_t { max, average };  ///< average excludes padding
+/// average divides by the positions inside the picture, average_padded by the window: zeros outside count.
+enum class PoolKind : std::uint8_t { max, average, average_padded };
 
 struct PoolShape {
   PoolKind kind = PoolKind::max;

@@ -31,7 +31,7 @@ void conv_backward_weights(Device device, const ConvShape& shape, const void* x,
 void matmul(Device device, const MatmulShape& shape, const void* a, const void* b, const float* bias,
             void* c);
 
-/// Bytes of the record of maxima that the backward pass needs; 0 for average pooling.
+/// Bytes of the record of maxima that the backward pass needs; 0 for both average poolings.
 std::size_t pool_workspace_bytes(Device device, const PoolShape& shape);
 /// workspace: pool_workspace_bytes, or null when no backward pass will follow.
 void pool_forward(Device device, const PoolShape& shape, const void* x, void* y, void* workspace);

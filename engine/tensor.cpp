@@ -91,6 +91,20 @@ Tensor Tensor::clone() const {
   return result;
 }
 
+Tensor Tensor::slice(std::int64_t first, std::int64_t entries) const {
+  if (shape().rank() < 1 || first < 0 || entries < 0 || first + entries > dim(0)) {
+    throw_error<ShapeError>("slice: entries {} to {} of {}", first, first + entries, shape().text());
+  }
+  std::vector<std::int64_t> extents(shape().extents().begin(), shape().extents().end());
+  extents[0] = entries;
+  const Tensor result = empty(Shape(extents), type(), device());
+  const std::size_t entry = dim(0) == 0 ? 0 : bytes() / static_cast<std::size_t>(dim(0));
+  copy_bytes(result.raw(), device(),
+             static_cast<const std::byte*>(raw()) + static_cast<std::size_t>(first) * entry, device(),
+             result.bytes());
+  return result;
+}
+
 void Tensor::copy_from(const Tensor& source) {
   if (source.shape() != shape() || source.type() != type()) {
     throw_error<ShapeError>("copy of {} {} into {} {}", name_of(source.type()), source.shape().text(),

@@ -71,6 +71,8 @@ class Tensor {
   Tensor cast(DType type) const;
   Tensor to(Device device) const;
   Tensor clone() const;
+  /// Entries [first, first + count) of the outermost axis, copied. Throws ShapeError where there are none such.
+  Tensor slice(std::int64_t first, std::int64_t count) const;
   void copy_from(const Tensor& source);  ///< same shape and type
 
   // --- autograd (engine/autograd.h) ---

@@ -1,6 +1,8 @@
-// What inspection shows: the distance map, the segmentation map and their calibrated combination, at picture size.
+// What inspection shows: the distance map, the segmentation map, the memory map and their calibrated combination, at
+// picture size.
 //   distance     d = Π_k up(D_k) (the "DeST map" of arXiv 2211.11317) or mean_k up(D_k)
 //   segmentation s = up(σ(z)) (as arXiv 2211.11317) or σ(up(z))
+//   memory       r = up(R), R the distance to the nearest remembered feature (arXiv 2106.08265)
 //   combined     c = Σ over the maps m of weight·(scale·(g(m) − pixel_mean)/pixel_std + offset), g(m) = m or log(m + ε)
 // up: bilinear, half-pixel centres (PyTorch's align_corners=False).
 // Layout: every map [N, h, w] f32; logits [N, h, w] f32 or bf16.
@@ -42,9 +44,11 @@ struct AnomalyMapArgs {
   const void* logits =
       nullptr;  ///< may be null where segmentation_map is null and the segmentation term has weight 0
   SegmentationOrder order = SegmentationOrder::probability_then_upsample;
-  MapTerm distance_term, segmentation_term;
+  DistanceLevel memory;  ///< R; may be null where memory_map is null and the memory term has weight 0
+  MapTerm distance_term, segmentation_term, memory_term;
   float* distance_map = nullptr;      ///< [N, H, W] out: d; null: not wanted
   float* segmentation_map = nullptr;  ///< [N, H, W] out: s in [0, 1]; null: not wanted
+  float* memory_map = nullptr;        ///< [N, H, W] out: r; null: not wanted
   float* combined_map = nullptr;      ///< [N, H, W] out: c; null: not wanted
 };
 

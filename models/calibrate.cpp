@@ -1,6 +1,7 @@
 #include "models/calibrate.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 
 #include "kernels/top_k_mean.h"
@@ -23,42 +24,40 @@ std::vector<float> top_k_scores(const Tensor& map, std::int64_t k) {
 void inspect_batches(const Detector& detector, const Tensor& pictures, std::int64_t batch,
                      const std::function<void(const Inspection&)>& take) {
   for (std::int64_t first = 0; first < pictures.dim(0); first += batch) {
-    take(detector.inspect(slice_pictures(pictures, first, std::min(batch, pictures.dim(0) - first))));
+    take(detector.inspect(pictures.slice(first, std::min(batch, pictures.dim(0) - first))));
   }
 }
 
-double mean(const std::vector<float>& values) {
-  double sum = 0;
-  for (const float value : values) sum += value;
-  return sum / static_cast<double>(values.size());
+/// (map − mean)·weight/deviation of good pictures' image scores. Where the pictures are too few or too alike to tell how
+/// much good parts differ, the deviation is at least `least` and a twentieth of the mean.
+MapUnit unit_of(const std::vector<float>& scores, double weight, double least) {
+  const double count = static_cast<double>(scores.size());
+  double mean = 0, squares = 0;
+  for (const float score : scores) mean += score / count;
+  for (const float score : scores) squares += (score - mean) * (score - mean);
+  const double deviation = scores.size() < 2 ? 0.0 : std::sqrt(squares / (count - 1));
+  return {static_cast<float>(mean), static_cast<float>(weight / std::max({deviation, 0.05 * mean, least}))};
 }
 
 }  // namespace
 
-Tensor slice_pictures(const Tensor& pictures, std::int64_t first, std::int64_t count) {
-  const Tensor slice =
-      Tensor::empty({count, pictures.dim(1), pictures.dim(2), pictures.dim(3)}, DType::u8, pictures.device());
-  const std::size_t row = pictures.bytes() / static_cast<std::size_t>(pictures.dim(0));
-  copy_bytes(slice.raw(), slice.device(),
-             pictures.data<std::uint8_t>() + static_cast<std::size_t>(first) * row, pictures.device(),
-             slice.bytes());
-  return slice;
-}
-
 void calibrate_maps(Detector& detector, const Tensor& pictures, std::int64_t batch) {
-  std::vector<float> distances, segmentations;
+  std::vector<float> distances, segmentations, memories;
+  const auto append = [&](std::vector<float>& scores, const Tensor& map) {
+    const std::vector<float> more = top_k_scores(map, detector.config().top_k);
+    scores.insert(scores.end(), more.begin(), more.end());
+  };
   inspect_batches(detector, pictures, batch, [&](const Inspection& inspection) {
-    const auto d = top_k_scores(inspection.distance, detector.config().top_k);
-    const auto s = top_k_scores(inspection.segmentation, detector.config().top_k);
-    distances.insert(distances.end(), d.begin(), d.end());
-    segmentations.insert(segmentations.end(), s.begin(), s.end());
+    append(distances, inspection.distance);
+    append(segmentations, inspection.segmentation);
+    if (inspection.memory) append(memories, inspection.memory);
   });
-  // A head that is sure of every good picture says almost 0 everywhere; below the floor its noise would be magnified.
-  constexpr double kDistanceFloor = 1e-6, kSegmentationFloor = 0.02;
+  // The memory is the steadiest judge of whole pictures and weighs most; the head outlines best. A head that is sure of
+  // every good picture says almost 0 everywhere; without a floor its noise would be magnified.
   MapCalibration calibration;
-  calibration.distance_scale = static_cast<float>(1.0 / std::max(mean(distances), kDistanceFloor));
-  calibration.segmentation_scale =
-      static_cast<float>(1.0 / std::max(mean(segmentations), kSegmentationFloor));
+  calibration.distance = unit_of(distances, 0.25, 1e-6);
+  calibration.segmentation = unit_of(segmentations, 0.5, 0.02);
+  if (detector.has_memory()) calibration.memory = unit_of(memories, 1.0, 1e-6);
   detector.set_calibration(calibration);
 }
 

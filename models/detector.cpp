@@ -1,11 +1,18 @@
 #include "models/detector.h"
 
+#include <algorithm>
+
 #include "kernels/anomaly_map.h"
 #include "kernels/elementwise.h"
 #include "kernels/top_k_mean.h"
 #include "layers/initialize.h"
 
 namespace ddpmts {
+namespace {
+
+constexpr const char* kMemoryName = "memory";
+
+}  // namespace
 
 Precision parse_precision(const std::string& text, Device device) {
   if (text == "f32") return Precision::f32;
@@ -44,10 +51,26 @@ Detector::Detector(const NamedTensors& teacher, const DetectorConfig& config, st
 }
 
 Detector::Detector(const NamedTensors& teacher, const NamedTensors& model, const DetectorConfig& config,
-                   const MapCalibration& calibration, Device device)
+                   const MapCalibration& calibration, std::int64_t memory_vectors, Device device)
     : config_(config), device_(device), calibration_(calibration) {
   build(teacher);
   model.load_into(parameters_);
+  if (memory_vectors > 0) {
+    const Shape shape{memory_vectors, kMemoryChannels};
+    memory_ =
+        VectorBank(Tensor::from_host<float>(shape, model.read(kMemoryName, shape), device).cast(type()));
+  }
+}
+
+void Detector::remember(const Tensor& pictures, const FeatureMemoryConfig& config, std::uint64_t seed,
+                        std::int64_t batch) {
+  const NoGrad looking;
+  MemoryCandidates candidates(config, pictures.dim(0), seed);
+  for (std::int64_t first = 0; first < pictures.dim(0); first += batch) {
+    const std::int64_t count = std::min(batch, pictures.dim(0) - first);
+    candidates.add(memory_features(teacher_->features(normalize(pictures.slice(first, count)))));
+  }
+  memory_ = VectorBank(candidates.choose(device_).to(device_).cast(type()));
 }
 
 std::vector<std::pair<std::string, Tensor>> Detector::tensors() const {
@@ -55,6 +78,7 @@ std::vector<std::pair<std::string, Tensor>> Detector::tensors() const {
   for (const auto& [name, tensor] : teacher_->tensors()) result.emplace_back("teacher." + name, tensor);
   for (const ParameterPtr& parameter : parameters_)
     result.emplace_back(parameter->name(), parameter->value());
+  if (memory_) result.emplace_back(kMemoryName, memory_.vectors().cast(DType::f32));
   return result;
 }
 
@@ -73,16 +97,32 @@ Tensor Detector::normalize(const Tensor& pictures) const {
   return normalized;
 }
 
+namespace {
+
+/// z = (map − offset)·scale.
+kernels::MapTerm term_of(const MapUnit& unit) {
+  kernels::MapTerm term;
+  term.weight = 1.0f;
+  term.scale = unit.scale;
+  term.offset = -unit.offset * unit.scale;
+  return term;
+}
+
+}  // namespace
+
 Inspection Detector::inspect(const Tensor& pictures) const {
   const NoGrad looking;
   const Tensor x = normalize(pictures);
   const FeaturePair features{teacher_->features(x), student_->features(x, Mode::inference)};
+  Tensor nearest;
+  if (memory_) nearest = memory_.distances(memory_features(features.teacher));
   const std::vector<Tensor> distances = cosine_distances(features);
   const Tensor logits = head_->logits(feature_product(features), Mode::inference);
 
   const Shape map_shape{pictures.dim(0), pictures.dim(1), pictures.dim(2)};
   Inspection result{Tensor::empty(map_shape, DType::f32, device_),
                     Tensor::empty(map_shape, DType::f32, device_),
+                    memory_ ? Tensor::empty(map_shape, DType::f32, device_) : Tensor(),
                     Tensor::empty(map_shape, DType::f32, device_),
                     {}};
   kernels::AnomalyMapArgs maps;
@@ -97,13 +137,14 @@ Inspection Detector::inspect(const Tensor& pictures) const {
   maps.logits_h = logits.dim(1);
   maps.logits_w = logits.dim(2);
   maps.logits = logits.raw();
-  // z = (map − offset)·scale, summed over the two maps.
-  maps.distance_term.weight = 1.0f;
-  maps.distance_term.scale = calibration_.distance_scale;
-  maps.distance_term.offset = -calibration_.distance_offset * calibration_.distance_scale;
-  maps.segmentation_term.weight = 1.0f;
-  maps.segmentation_term.scale = calibration_.segmentation_scale;
-  maps.segmentation_term.offset = -calibration_.segmentation_offset * calibration_.segmentation_scale;
+  maps.distance_term = term_of(calibration_.distance);
+  maps.segmentation_term = term_of(calibration_.segmentation);
+  if (memory_) {
+    const Tensor& layer2 = features.teacher[1];
+    maps.memory = {layer2.dim(1), layer2.dim(2), nearest.data<float>()};
+    maps.memory_term = term_of(calibration_.memory);
+    maps.memory_map = result.memory.data<float>();
+  }
   maps.distance_map = result.distance.data<float>();
   maps.segmentation_map = result.segmentation.data<float>();
   maps.combined_map = result.anomaly.data<float>();

@@ -1,10 +1,13 @@
-// The detector: frozen teacher, student, segmentation head, and how their maps become one map and one score.
+// The detector: frozen teacher, student, segmentation head, feature memory, and how their maps become one map and one
+// score.
 #pragma once
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <optional>
 
+#include "models/feature_memory.h"
 #include "models/segmentation_head.h"
 #include "models/student.h"
 
@@ -16,19 +19,27 @@ enum class Precision { f32, bf16 };
 Precision parse_precision(const std::string& text, Device device);
 const char* name_of(Precision precision);
 
-/// How the two maps of one picture become one. Both are affine in units of what held-out good pictures show, so that
-/// they can be added: z = (map − offset)·scale.
+/// How one map enters the combined one: z = (map − offset)·scale, in units of what held-out good pictures show.
+struct MapUnit {
+  float offset = 0.0f, scale = 1.0f;
+};
+/// The combined map is the sum of the maps, each in its own unit.
 struct MapCalibration {
-  float distance_offset = 0.0f, distance_scale = 1.0f;
-  float segmentation_offset = 0.0f, segmentation_scale = 1.0f;
+  MapUnit distance, segmentation, memory;
 };
 
 struct DetectorConfig {
   std::int64_t size = 256;  ///< side of the square that pictures are resized to; a multiple of 32
   HeadSize head = HeadSize::s;
   Precision precision = Precision::f32;
-  std::int64_t top_k = 100;  ///< pixels whose mean is the picture's score
+  std::int64_t top_k = 328;  ///< pixels whose mean is the picture's score; default_top_k(256)
 };
+
+/// Half a percent of the pixels of a size×size map. The ancestor takes 100 of 256×256 (arXiv 2211.11317); with a memory,
+/// whose map is coarse, more are better (docs/results.md).
+constexpr std::int64_t default_top_k(std::int64_t size) {
+  return std::max<std::int64_t>(1, (size * size + 100) / 200);
+}
 
 /// Throws Error when size or top_k makes no sense.
 void check(const DetectorConfig& config);
@@ -37,7 +48,8 @@ void check(const DetectorConfig& config);
 struct Inspection {
   Tensor distance;      ///< product over levels of the upsampled cosine distances (arXiv 2211.11317 Sec. 3.2)
   Tensor segmentation;  ///< probability from the segmentation head, in [0, 1]
-  Tensor anomaly;       ///< the two combined by the MapCalibration: what scores and outlines are made from
+  Tensor memory;   ///< distance to the nearest remembered feature (arXiv 2106.08265); empty without a memory
+  Tensor anomaly;  ///< all combined by the MapCalibration: what scores and outlines are made from
   std::vector<float> scores;  ///< mean of the top_k pixels of `anomaly`, per picture
 };
 
@@ -45,12 +57,19 @@ class Detector {
  public:
   /// A new detector: the student and the head start from `seed`.
   Detector(const NamedTensors& teacher, const DetectorConfig& config, std::uint64_t seed, Device device);
-  /// Reads what tensors() gave: `teacher` under the prefix "teacher.", `model` under none.
+  /// Reads what tensors() gave: `teacher` under the prefix "teacher.", `model` under none, with a memory of
+  /// `memory_vectors` (0: none).
   Detector(const NamedTensors& teacher, const NamedTensors& model, const DetectorConfig& config,
-           const MapCalibration& calibration, Device device);
+           const MapCalibration& calibration, std::int64_t memory_vectors, Device device);
 
   /// pictures [N,size,size,3] u8 RGB on the detector's device. Records nothing; safe from one thread at a time.
   Inspection inspect(const Tensor& pictures) const;
+
+  /// Fills the memory from good pictures [N,size,size,3] u8, in batches; replaces what it held.
+  void remember(const Tensor& pictures, const FeatureMemoryConfig& config, std::uint64_t seed,
+                std::int64_t batch);
+  bool has_memory() const { return static_cast<bool>(memory_); }
+  const VectorBank& memory() const { return memory_; }
 
   /// u8 pictures [N,H,W,3] → normalised for the networks: (x/255 − mean)/std, in the activations' type.
   Tensor normalize(const Tensor& pictures) const;
@@ -65,7 +84,7 @@ class Detector {
   const MapCalibration& calibration() const { return calibration_; }
   void set_calibration(const MapCalibration& calibration) { calibration_ = calibration; }
 
-  /// Everything learned and the teacher, by name, f32, convolution weights in KRSC order.
+  /// Everything learned, the memory and the teacher, by name, f32, convolution weights in KRSC order.
   std::vector<std::pair<std::string, Tensor>> tensors() const;
 
  private:
@@ -78,6 +97,7 @@ class Detector {
   std::unique_ptr<ResNetTeacher> teacher_;
   std::unique_ptr<Student> student_;
   std::unique_ptr<SegmentationHead> head_;
+  VectorBank memory_;
 };
 
 }  // namespace ddpmts

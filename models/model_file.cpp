@@ -12,7 +12,10 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kFormat = "ddpmts-detector";
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
+
+json to_json(const MapUnit& unit) { return {{"offset", unit.offset}, {"scale", unit.scale}}; }
+MapUnit map_unit(const json& stored) { return {stored.at("offset"), stored.at("scale")}; }
 
 json to_json(const Model& model) {
   const DetectorConfig& config = model.detector->config();
@@ -24,10 +27,10 @@ json to_json(const Model& model) {
           {"preprocessing",
            {{"mean", {0.485, 0.456, 0.406}}, {"std", {0.229, 0.224, 0.225}}, {"resize", "bilinear"}}},
           {"maps",
-           {{"distance_offset", maps.distance_offset},
-            {"distance_scale", maps.distance_scale},
-            {"segmentation_offset", maps.segmentation_offset},
-            {"segmentation_scale", maps.segmentation_scale}}},
+           {{"distance", to_json(maps.distance)},
+            {"segmentation", to_json(maps.segmentation)},
+            {"memory", to_json(maps.memory)}}},
+          {"memory_vectors", model.detector->has_memory() ? model.detector->memory().vectors().dim(0) : 0},
           {"threshold",
            {{"threshold", model.threshold.threshold},
             {"scale", model.threshold.scale},
@@ -95,6 +98,7 @@ Model load_model(const std::filesystem::path& path, const std::string& precision
   Model model;
   DetectorConfig config;
   MapCalibration maps;
+  std::int64_t memory_vectors = 0;
   try {
     const json stored = json::parse(metadata("detector"));
     config.size = stored.at("size");
@@ -103,10 +107,11 @@ Model load_model(const std::filesystem::path& path, const std::string& precision
     const Precision trained = parse_precision(stored.at("precision"), device);
     config.precision = wanted.value_or(has_fast_bf16(device) ? trained : Precision::f32);
     check(config);
-    maps.distance_offset = stored.at("maps").at("distance_offset");
-    maps.distance_scale = stored.at("maps").at("distance_scale");
-    maps.segmentation_offset = stored.at("maps").at("segmentation_offset");
-    maps.segmentation_scale = stored.at("maps").at("segmentation_scale");
+    maps.distance = map_unit(stored.at("maps").at("distance"));
+    maps.segmentation = map_unit(stored.at("maps").at("segmentation"));
+    maps.memory = map_unit(stored.at("maps").at("memory"));
+    memory_vectors = stored.at("memory_vectors");
+    if (memory_vectors < 0) throw_error("a memory of {} vectors", memory_vectors);
     const json& threshold = stored.at("threshold");
     model.threshold.threshold = threshold.at("threshold");
     model.threshold.scale = threshold.at("scale");
@@ -122,8 +127,9 @@ Model load_model(const std::filesystem::path& path, const std::string& precision
   } catch (const Error& e) {
     throw unusable(e);
   }
-  model.detector = std::make_unique<Detector>(NamedTensors(file, WeightOrder::krsc, "teacher."),
-                                              NamedTensors(file, WeightOrder::krsc), config, maps, device);
+  model.detector =
+      std::make_unique<Detector>(NamedTensors(file, WeightOrder::krsc, "teacher."),
+                                 NamedTensors(file, WeightOrder::krsc), config, maps, memory_vectors, device);
   model.run_configuration = metadata("run");
   if (!model.probe_scores.empty()) {
     const std::int64_t size = model.detector->config().size;
@@ -141,8 +147,8 @@ double probe_deviation(const Model& model) {
   const Inspection now = model.detector->inspect(model.probe_pictures.to(model.detector->device()));
   double largest = 0.0;
   for (std::size_t i = 0; i < model.probe_scores.size(); ++i) {
-    const double expected = model.probe_scores[i];
-    const double deviation = std::abs(now.scores[i] - expected) / std::max(std::abs(expected), 1e-3);
+    const double deviation =
+        std::abs(model.threshold.normalize(now.scores[i]) - model.threshold.normalize(model.probe_scores[i]));
     if (std::isnan(deviation)) return std::numeric_limits<double>::infinity();
     largest = std::max(largest, deviation);
   }

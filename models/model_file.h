@@ -27,8 +27,8 @@ void save_model(const std::filesystem::path& path, const Model& model);
 /// trained with where the device has it in hardware, else f32.
 Model load_model(const std::filesystem::path& path, const std::string& precision, Device device);
 
-/// Inspects the probes and returns the largest relative difference from their stored scores; 0 when there are none,
-/// infinity when a score is not a number.
+/// Inspects the probe pictures again: the largest difference of their scores, on the scale from 0 to 1, from the stored
+/// ones. 0 without probes; infinity when one cannot be scored.
 double probe_deviation(const Model& model);
 
 /// Tensors that keep their bytes alive while a safetensors file is written from them.

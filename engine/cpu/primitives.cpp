@@ -326,8 +326,9 @@ std::string text(const PoolShape& s) {
 
 Plan make_pool_plan(const PoolKey& key) {
   const PoolShape& s = key.shape;
-  const auto algorithm =
-      s.kind == PoolKind::max ? dnnl::algorithm::pooling_max : dnnl::algorithm::pooling_avg_exclude_padding;
+  const auto algorithm = s.kind == PoolKind::max       ? dnnl::algorithm::pooling_max
+                         : s.kind == PoolKind::average ? dnnl::algorithm::pooling_avg_exclude_padding
+                                                       : dnnl::algorithm::pooling_avg_include_padding;
   const auto x = activation(s.n, s.c, s.h, s.w, s.type);
   const auto y = activation(s.n, s.c, s.out_h(), s.out_w(), s.type);
   const memory::dims strides{s.stride, s.stride};

@@ -17,12 +17,16 @@ constexpr int kThreads = 256;
 
 struct Geometry {
   int h, w, c, p, q, window_h, window_w, stride, padding;
+  bool padded;  ///< a mean counts zeros outside the map
 };
 
 Geometry geometry(const PoolShape& s) {
   const auto narrow = [](std::int64_t extent) { return static_cast<int>(extent); };
-  return {narrow(s.h),        narrow(s.w),        narrow(s.c),      narrow(s.out_h()), narrow(s.out_w()),
-          narrow(s.window_h), narrow(s.window_w), narrow(s.stride), narrow(s.padding)};
+  return {narrow(s.h),        narrow(s.w),
+          narrow(s.c),        narrow(s.out_h()),
+          narrow(s.out_w()),  narrow(s.window_h),
+          narrow(s.window_w), narrow(s.stride),
+          narrow(s.padding),  s.kind == PoolKind::average_padded};
 }
 
 // Where a thread's vector lies in an [n, rows, columns, channels] array. A block works on a part of one row, so that
@@ -127,6 +131,13 @@ __global__ void __launch_bounds__(kThreads)
   store<kWidth>(dx + in.first, sum);
 }
 
+// What one position of a window weighs in its mean.
+__device__ __forceinline__ float share_of(const Geometry& g, const Span& rows, const Span& columns) {
+  const int positions =
+      g.padded ? g.window_h * g.window_w : (rows.end - rows.begin) * (columns.end - columns.begin);
+  return 1.0f / static_cast<float>(positions);
+}
+
 template <class T, int kWidth>
 __global__ void __launch_bounds__(kThreads) average_forward_kernel(const T* x, T* y, Geometry g) {
   const Place out = place<kWidth>(g.p, g.q, g.c);
@@ -141,7 +152,7 @@ __global__ void __launch_bounds__(kThreads) average_forward_kernel(const T* x, T
       for (int i = 0; i < kWidth; ++i) sum[i] += value[i];
     }
   }
-  const float share = 1.0f / static_cast<float>((rows.end - rows.begin) * (columns.end - columns.begin));
+  const float share = share_of(g, rows, columns);
 #pragma unroll
   for (int i = 0; i < kWidth; ++i) sum[i] *= share;
   store<kWidth>(y + out.first, sum);
@@ -158,7 +169,7 @@ __global__ void __launch_bounds__(kThreads) average_backward_kernel(const T* dy,
     const Span tall = span(p, g.stride, g.padding, g.window_h, g.h);
     for (int q = columns.begin; q < columns.end; ++q) {
       const Span wide = span(q, g.stride, g.padding, g.window_w, g.w);
-      const float share = 1.0f / static_cast<float>((tall.end - tall.begin) * (wide.end - wide.begin));
+      const float share = share_of(g, tall, wide);
       const Floats<kWidth> gradient = load<kWidth>(dy + element(in.n, p, q, in.channel, g.p, g.q, g.c));
 #pragma unroll
       for (int i = 0; i < kWidth; ++i) sum[i] += gradient[i] * share;

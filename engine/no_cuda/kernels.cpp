@@ -8,6 +8,7 @@
 #include "kernels/feature_product.h"
 #include "kernels/gaussian_blur.h"
 #include "kernels/mask_downsample.h"
+#include "kernels/nearest_neighbour.h"
 #include "kernels/optimizer_step.h"
 #include "kernels/perlin_mask.h"
 #include "kernels/resize_bilinear.h"
@@ -29,11 +30,13 @@ DDPMTS_ABSENT(batch_norm_forward, BatchNormForwardArgs)
 DDPMTS_ABSENT(cast, CastArgs)
 DDPMTS_ABSENT(cosine_loss_backward, CosineLossArgs)
 DDPMTS_ABSENT(cosine_loss_forward, CosineLossArgs)
+DDPMTS_ABSENT(farthest_point, FarthestPointArgs)
 DDPMTS_ABSENT(feature_product_backward, FeatureProductArgs)
 DDPMTS_ABSENT(feature_product_forward, FeatureProductArgs)
 DDPMTS_ABSENT(gaussian_blur, GaussianBlurArgs)
 DDPMTS_ABSENT(gradient_norm, GradientNormArgs)
 DDPMTS_ABSENT(mask_downsample, MaskDownsampleArgs)
+DDPMTS_ABSENT(nearest_update, NearestUpdateArgs)
 DDPMTS_ABSENT(normalize_pictures, NormalizeArgs)
 DDPMTS_ABSENT(optimizer_step, OptimizerStepArgs)
 DDPMTS_ABSENT(perlin_mask, PerlinMaskArgs)
@@ -41,6 +44,7 @@ DDPMTS_ABSENT(resize_bilinear_backward, ResizeBilinearArgs)
 DDPMTS_ABSENT(resize_bilinear_forward, ResizeBilinearArgs)
 DDPMTS_ABSENT(segmentation_loss_backward, SegmentationLossArgs)
 DDPMTS_ABSENT(segmentation_loss_forward, SegmentationLossArgs)
+DDPMTS_ABSENT(squared_norms, SquaredNormsArgs)
 DDPMTS_ABSENT(top_k_mean, TopKMeanArgs)
 DDPMTS_ABSENT(triplet, TripletArgs)
 

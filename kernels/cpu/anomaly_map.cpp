@@ -1,4 +1,4 @@
-// Distance map, segmentation map and their calibrated combination at picture size, in one pass over the output.
+// Distance, segmentation and memory map and their calibrated combination at picture size, in one pass over the output.
 // Layout: maps [N, h, w] f32, logits f32 or bf16.
 // Bytes moved: the outputs once. Source rows are stretched to the output's width once each, into a tile on the stack;
 // an output row is then a mixture of two stretched rows per input.
@@ -89,32 +89,39 @@ struct Tile {
 };
 
 struct Wanted {
-  bool distance, segmentation;
+  bool distance, segmentation, memory;
 };
+
+/// Output row y of one small map, upsampled.
+DDPMTS_INLINE MixedRow mixed_row(StretchedRows& rows, const DistanceLevel& level, std::int64_t h,
+                                 const Tile& tile, std::int64_t y) {
+  const BilinearTap tap = bilinear_axis(level.h, h).tap(y);
+  const float* picture = level.distance + tile.picture * level.h * level.w;
+  const float* top = rows.stretched(picture, level.w, tap.first, tile.columns, false);
+  const float* bottom = rows.stretched(picture, level.w, tap.second, tile.columns, false);
+  return MixedRow{top, bottom, tap.fraction};
+}
 
 template <class T>
 DDPMTS_INLINE void write_tile(const AnomalyMapArgs& args, const Tile& tile, Wanted wanted) {
   StretchedRows levels[kMaxFeatureLevels];
-  StretchedRows logits;
+  StretchedRows logits, remembered;
   const int level_count = wanted.distance ? args.level_count : 0;
   for (int k = 0; k < level_count; ++k) {
     levels[k].start(bilinear_axis(args.level[k].w, args.w), tile.column_begin, tile.columns);
   }
   if (wanted.segmentation)
     logits.start(bilinear_axis(args.logits_w, args.w), tile.column_begin, tile.columns);
+  if (wanted.memory) remembered.start(bilinear_axis(args.memory.w, args.w), tile.column_begin, tile.columns);
   const bool logistic_first = args.order == SegmentationOrder::probability_then_upsample;
   const float level_weight = 1.0f / static_cast<float>(level_count > 0 ? level_count : 1);
 
   for (std::int64_t y = tile.row_begin; y < tile.row_end; ++y) {
     MixedRow distance_rows[kMaxFeatureLevels] = {};
-    for (int k = 0; k < level_count; ++k) {
-      const DistanceLevel& level = args.level[k];
-      const BilinearTap tap = bilinear_axis(level.h, args.h).tap(y);
-      const float* picture = level.distance + tile.picture * level.h * level.w;
-      const float* top = levels[k].stretched(picture, level.w, tap.first, tile.columns, false);
-      const float* bottom = levels[k].stretched(picture, level.w, tap.second, tile.columns, false);
-      distance_rows[k] = MixedRow{top, bottom, tap.fraction};
-    }
+    for (int k = 0; k < level_count; ++k)
+      distance_rows[k] = mixed_row(levels[k], args.level[k], args.h, tile, y);
+    MixedRow memory_row{};
+    if (wanted.memory) memory_row = mixed_row(remembered, args.memory, args.h, tile, y);
     MixedRow logit_row{};
     if (wanted.segmentation) {
       const BilinearTap tap = bilinear_axis(args.logits_h, args.h).tap(y);
@@ -149,6 +156,11 @@ DDPMTS_INLINE void write_tile(const AnomalyMapArgs& args, const Tile& tile, Want
           combined += calibrated(probability, args.segmentation_term, pixel, count);
         }
       }
+      if (wanted.memory) {
+        const Floats memory = memory_row.at(i);
+        if (args.memory_map != nullptr) store_upto(args.memory_map + out, memory, count);
+        if (args.memory_term.weight != 0.0f) combined += calibrated(memory, args.memory_term, pixel, count);
+      }
       if (args.combined_map != nullptr) store_upto(args.combined_map + out, combined, count);
     }
   }
@@ -158,7 +170,8 @@ template <class T>
 void write_maps(const AnomalyMapArgs& args) {
   const bool combine = args.combined_map != nullptr;
   const Wanted wanted{args.distance_map != nullptr || (combine && args.distance_term.weight != 0.0f),
-                      args.segmentation_map != nullptr || (combine && args.segmentation_term.weight != 0.0f)};
+                      args.segmentation_map != nullptr || (combine && args.segmentation_term.weight != 0.0f),
+                      args.memory_map != nullptr || (combine && args.memory_term.weight != 0.0f)};
   const std::int64_t bands = ceil_div(args.h, kBand);
   const std::int64_t tiles = ceil_div(args.w, kTile);
 #pragma omp parallel for schedule(static)

@@ -36,8 +36,9 @@ struct PoolReference {
 
 PoolReference reference(const PoolShape& s, const Doubles& x, const Doubles& dy) {
   PoolReference result{Doubles(dy.size()), Doubles(x.size())};
-  if (s.kind == PoolKind::average) {
+  if (s.kind != PoolKind::max) {
     for_each_window_input(s, [&](std::size_t xi, std::size_t yi, double inputs) {
+      if (s.kind == PoolKind::average_padded) inputs = static_cast<double>(s.window_h * s.window_w);
       result.y[yi] += x[xi] / inputs;
       result.dx[xi] += dy[yi] / inputs;
     });
@@ -65,6 +66,8 @@ const PoolShape kAverageCases[] = {
     {PoolKind::average, 2, 8, 8, 32, 8, 8, 1, 0},
     {PoolKind::average, 2, 1, 1, 5, 1, 1, 1, 0},
     {PoolKind::average, 2, 13, 9, 5, 3, 3, 2, 1},
+    {PoolKind::average_padded, 2, 13, 9, 5, 3, 3, 1, 1},
+    {PoolKind::average_padded, 1, 16, 8, 32, 4, 4, 2, 1},
 };
 
 // All different, in bf16 too, so that each window has one maximum.
@@ -163,6 +166,17 @@ TEST_F(PoolingTape, SaysWhatDoesNotFit) {
       },
       {"global_average_pool"});
   expect_error<ShapeError>([] { global_average_pool(Tensor::zeros({1, 4, 4, 2}, DType::i32)); }, {"i32"});
+}
+
+TEST(AveragePool, CountsWhatLiesOutsideAsZero) {
+  const Tensor x = Tensor::from_host<float>({1, 2, 3, 1}, std::vector<float>{1, 2, 3, 4, 5, 6});
+  const Tensor y = average_pool(x, 3, 1, 1);
+  EXPECT_EQ(y.shape(), (Shape{1, 2, 3, 1}));
+  expect_close(y, Doubles{12 / 9., 21 / 9., 16 / 9., 12 / 9., 21 / 9., 16 / 9.}, 1e-6, "3x3 means");
+  EXPECT_EQ(average_pool(Tensor::zeros({2, 16, 12, 5}, DType::f32), 4, 2, 1).shape(), (Shape{2, 8, 6, 5}));
+  expect_error<ShapeError>([&] { average_pool(x, 5, 1, 1); }, {"average_pool", "window 5"});
+  expect_error<ShapeError>([&] { average_pool(x, 3, 0, 1); }, {"stride 0"});
+  expect_error<ShapeError>([&] { average_pool(x, 3, 1, 3); }, {"padding 3"});
 }
 
 }  // namespace

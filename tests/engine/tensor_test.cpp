@@ -99,6 +99,18 @@ TEST(Tensor, CopiesShareAndClonesDoNot) {
   EXPECT_TRUE(original.to(Device{}).is_same(original));
 }
 
+TEST(Tensor, SlicesAreCopiesOfEntries) {
+  const Tensor whole = Tensor::from_host<float>({3, 2}, std::vector<float>{1, 2, 3, 4, 5, 6});
+  const Tensor slice = whole.slice(1, 2);
+  EXPECT_EQ(slice.shape(), (Shape{2, 2}));
+  EXPECT_EQ(slice.to_floats(), (std::vector<float>{3, 4, 5, 6}));
+  slice.data<float>()[0] = 9;
+  EXPECT_EQ(whole.to_floats()[2], 3.0f);
+  EXPECT_EQ(whole.slice(3, 0).count(), 0);
+  expect_error<ShapeError>([&] { whole.slice(2, 2); }, {"2 to 4", "[3, 2]"});
+  expect_error<ShapeError>([&] { whole.slice(-1, 1); }, {"-1"});
+}
+
 TEST(Tensor, AnEmptyHandleIsNone) {
   const Tensor none;
   EXPECT_FALSE(none);

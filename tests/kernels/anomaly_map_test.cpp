@@ -67,7 +67,9 @@ struct Problem {
     logits = Buffer(logits_type, test::random_floats(c.n * c.logits.h * c.logits.w, ++seed, -6.0f, 6.0f));
     pixel_mean = test::random_floats(c.h * c.w, ++seed);
     pixel_std = test::random_floats(c.h * c.w, ++seed, 0.2f, 2.0f);
-    for (auto* map : {&distance, &segmentation, &combined})
+    memory_size = Size{c.levels.back().h + 1, c.levels.back().w + 2};
+    remembered = test::random_floats(c.n * memory_size.h * memory_size.w, ++seed, 0.0f, 9.0f);
+    for (auto* map : {&distance, &segmentation, &memory, &combined})
       map->assign(static_cast<std::size_t>(pixels), -99.0f);
   }
   AnomalyMapArgs args() {
@@ -84,7 +86,9 @@ struct Problem {
     a.logits_w = c.logits.w;
     a.logits = logits.data();
     a.distance_map = distance.data();
+    a.memory = DistanceLevel{memory_size.h, memory_size.w, remembered.data()};
     a.segmentation_map = segmentation.data();
+    a.memory_map = memory.data();
     a.combined_map = combined.data();
     return a;
   }
@@ -117,9 +121,16 @@ struct Problem {
       if (a.segmentation_map != nullptr) {
         ASSERT_NEAR(a.segmentation_map[i], s, 2e-5) << "segmentation " << i;
       }
+      const std::size_t first_memory = n * static_cast<std::size_t>(memory_size.h * memory_size.w);
+      const double r =
+          sample([&](std::size_t j) { return double(remembered[first_memory + j]); }, memory_size, y, x, to);
+      if (a.memory_map != nullptr) {
+        ASSERT_NEAR(a.memory_map[i], r, 3e-5) << "memory " << i;
+      }
       if (a.combined_map != nullptr) {
-        const double both = term_twin(d, a.distance_term, pixel) + term_twin(s, a.segmentation_term, pixel);
-        ASSERT_NEAR(a.combined_map[i], both, 2e-4 * (1.0 + std::abs(both))) << "combined " << i;
+        const double all = term_twin(d, a.distance_term, pixel) + term_twin(s, a.segmentation_term, pixel) +
+                           term_twin(r, a.memory_term, pixel);
+        ASSERT_NEAR(a.combined_map[i], all, 2e-4 * (1.0 + std::abs(all))) << "combined " << i;
       }
     }
   }
@@ -127,7 +138,9 @@ struct Problem {
   std::int64_t pixels;
   std::vector<std::vector<float>> levels;
   Buffer logits;
-  std::vector<float> pixel_mean, pixel_std, distance, segmentation, combined;
+  Size memory_size{};
+  std::vector<float> remembered;
+  std::vector<float> pixel_mean, pixel_std, distance, segmentation, memory, combined;
 };
 
 TEST(AnomalyMap, MatchesThePlainTwin) {
@@ -145,6 +158,7 @@ TEST(AnomalyMap, MatchesThePlainTwin) {
           args.distance_term =
               MapTerm{0.75f, log_distance, 1e-3f, run.pixel_mean.data(), run.pixel_std.data(), 2.0f, -0.5f};
           args.segmentation_term = MapTerm{0.25f, false, 1e-6f, nullptr, nullptr, 3.0f, 0.125f};
+          args.memory_term = MapTerm{0.5f, !log_distance, 1e-2f, run.pixel_mean.data(), nullptr, 0.5f, 1.0f};
           DDPMTS_RUN_KERNEL(isa, anomaly_map, args);
           run.check(args);
         }
@@ -159,6 +173,8 @@ TEST(AnomalyMap, OnlyWhatIsWantedIsReadAndWritten) {
     AnomalyMapArgs distance_only = run.args();
     distance_only.logits = nullptr;
     distance_only.segmentation_map = nullptr;
+    distance_only.memory = DistanceLevel{};
+    distance_only.memory_map = nullptr;
     distance_only.distance_term.weight = 1.0f;
     DDPMTS_RUN_KERNEL(isa, anomaly_map, distance_only);
     run.check(distance_only);
@@ -169,8 +185,18 @@ TEST(AnomalyMap, OnlyWhatIsWantedIsReadAndWritten) {
     for (DistanceLevel& level : segmentation_only.level) level = DistanceLevel{};
     segmentation_only.distance_map = nullptr;
     segmentation_only.combined_map = nullptr;
+    segmentation_only.memory = DistanceLevel{};
+    segmentation_only.memory_map = nullptr;
     DDPMTS_RUN_KERNEL(isa, anomaly_map, segmentation_only);
     run.check(segmentation_only);
+
+    AnomalyMapArgs memory_only = run.args();
+    memory_only.level_count = 0;
+    memory_only.distance_map = memory_only.segmentation_map = nullptr;
+    memory_only.logits = nullptr;
+    memory_only.memory_term.weight = 1.0f;
+    DDPMTS_RUN_KERNEL(isa, anomaly_map, memory_only);
+    for (std::size_t i = 0; i < run.memory.size(); ++i) EXPECT_EQ(run.combined[i], run.memory[i]);
   });
 }
 

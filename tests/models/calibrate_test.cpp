@@ -2,6 +2,7 @@
 #include "models/calibrate.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 
 #include "tests/models/model_test.h"
@@ -24,12 +25,6 @@ std::vector<double> top_means(const Tensor& maps, std::int64_t k) {
   return means;
 }
 
-double mean(const std::vector<double>& values) {
-  double sum = 0;
-  for (const double value : values) sum += value;
-  return sum / static_cast<double>(values.size());
-}
-
 /// The head's last bias: what decides how sure an untrained head is.
 void set_head_bias(const Detector& detector, float bias) {
   for (const ParameterPtr& p : detector.parameters()) {
@@ -45,20 +40,10 @@ class Calibrate : public ::testing::Test {
   Tensor pictures_ = part_pictures(7, 64, 5);
 };
 
-TEST_F(Calibrate, SlicesAreRows) {
-  const std::vector<std::uint8_t> all = pictures_.to_host<std::uint8_t>();
-  const std::size_t row = all.size() / 7;
-  const Tensor slice = slice_pictures(pictures_, 2, 3);
-  EXPECT_EQ(slice.shape(), (Shape{3, 64, 64, 3}));
-  EXPECT_EQ(slice.to_host<std::uint8_t>(),
-            std::vector<std::uint8_t>(all.begin() + static_cast<std::ptrdiff_t>(2 * row),
-                                      all.begin() + static_cast<std::ptrdiff_t>(5 * row)));
-}
-
 TEST_F(Calibrate, ScoresInBatchesEqualScoresOneByOne) {
   std::vector<float> one_by_one;
   for (std::int64_t i = 0; i < 7; ++i) {
-    const std::vector<float> score = detector_->inspect(slice_pictures(pictures_, i, 1)).scores;
+    const std::vector<float> score = detector_->inspect(pictures_.slice(i, 1)).scores;
     ASSERT_EQ(score.size(), 1u);
     one_by_one.push_back(score[0]);
   }
@@ -69,58 +54,83 @@ TEST_F(Calibrate, ScoresInBatchesEqualScoresOneByOne) {
   }
 }
 
-TEST_F(Calibrate, GoodPicturesMeasureOneOnEachMap) {
+struct Spread {
+  double mean = 0, deviation = 0;
+};
+Spread spread(const std::vector<double>& values) {
+  Spread s;
+  for (const double v : values) s.mean += v / static_cast<double>(values.size());
+  for (const double v : values) s.deviation += (v - s.mean) * (v - s.mean);
+  s.deviation = std::sqrt(s.deviation / static_cast<double>(values.size() - 1));
+  return s;
+}
+
+/// The combined map that the calibration asks for.
+Doubles combined(const Inspection& inspection, const MapCalibration& maps) {
+  Doubles sum(static_cast<std::size_t>(inspection.anomaly.count()));
+  const auto add = [&](const Tensor& map, const MapUnit& unit) {
+    const std::vector<float> values = map.to_floats();
+    for (std::size_t i = 0; i < sum.size(); ++i) {
+      sum[i] += (static_cast<double>(values[i]) - static_cast<double>(unit.offset)) *
+                static_cast<double>(unit.scale);
+    }
+  };
+  add(inspection.distance, maps.distance);
+  add(inspection.segmentation, maps.segmentation);
+  if (inspection.memory) add(inspection.memory, maps.memory);
+  return sum;
+}
+
+TEST_F(Calibrate, MapsCountInDeviationsOfGoodPictures) {
   set_head_bias(*detector_, 0.0f);
+  FeatureMemoryConfig memory;
+  memory.vectors = memory.candidates = 60;
+  detector_->remember(part_pictures(5, 64, 9), memory, 1, 2);
   calibrate_maps(*detector_, pictures_, 3);
   const MapCalibration& maps = detector_->calibration();
   const Inspection inspection = detector_->inspect(pictures_);
   const std::int64_t k = detector_->config().top_k;
-  ASSERT_GT(mean(top_means(inspection.segmentation, k)), 0.02);  // above the floor
-  EXPECT_NEAR(mean(top_means(inspection.distance, k)) * maps.distance_scale, 1.0, 1e-4);
-  EXPECT_NEAR(mean(top_means(inspection.segmentation, k)) * maps.segmentation_scale, 1.0, 1e-4);
-  EXPECT_EQ(maps.distance_offset, 0.0f);
-  EXPECT_EQ(maps.segmentation_offset, 0.0f);
-
-  // The combined map is the sum of the two so measured, and its top pixels are the score.
-  const std::vector<float> distance = inspection.distance.to_floats();
-  const std::vector<float> segmentation = inspection.segmentation.to_floats();
-  Doubles sum;
-  for (std::size_t i = 0; i < distance.size(); ++i) {
-    sum.push_back(static_cast<double>(distance[i]) * maps.distance_scale +
-                  static_cast<double>(segmentation[i]) * maps.segmentation_scale);
-  }
-  expect_close(inspection.anomaly, sum, 1e-5, "anomaly map");
+  const auto expect_unit = [k](const Tensor& map, const MapUnit& unit, double weight, double least,
+                               const char* what) {
+    const Spread good = spread(top_means(map, k));
+    EXPECT_NEAR(unit.offset, good.mean, 1e-4 * std::abs(good.mean)) << what;
+    const double expected = weight / std::max({good.deviation, 0.05 * good.mean, least});
+    EXPECT_NEAR(unit.scale, expected, 1e-2 * expected) << what;
+  };
+  expect_unit(inspection.distance, maps.distance, 0.25, 1e-6, "distance");
+  expect_unit(inspection.segmentation, maps.segmentation, 0.5, 0.02, "segmentation");
+  expect_unit(inspection.memory, maps.memory, 1.0, 1e-6, "memory");
+  expect_close(inspection.anomaly, combined(inspection, maps), 1e-4, "anomaly map");
   expect_close(inspection.scores, top_means(inspection.anomaly, k), 1e-5, "scores");
 }
 
 TEST_F(Calibrate, HeadThatIsSureOfGoodPicturesIsNotMagnified) {
   set_head_bias(*detector_, -60.0f);
   calibrate_maps(*detector_, pictures_, 4);
-  EXPECT_FLOAT_EQ(detector_->calibration().segmentation_scale, 50.0f);  // 1 / the floor of 0.02
-  const Inspection inspection = detector_->inspect(pictures_);
-  EXPECT_LT(mean(top_means(inspection.segmentation, 20)), 0.02);
+  EXPECT_FLOAT_EQ(detector_->calibration().segmentation.scale, 25.0f);  // a half by the floor of 0.02
+}
+
+TEST_F(Calibrate, OnePictureIsEnough) {
+  calibrate_maps(*detector_, pictures_.slice(0, 1), 1);
+  const MapUnit& distance = detector_->calibration().distance;
+  EXPECT_NEAR(distance.scale, 0.25 / (0.05 * distance.offset), 1e-3 * distance.scale);
 }
 
 TEST_F(Calibrate, DoesNotDependOnWhatWasSetBefore) {
   calibrate_maps(*detector_, pictures_, 7);
   const MapCalibration first = detector_->calibration();
-  detector_->set_calibration({1.0f, 2.0f, 3.0f, 4.0f});
+  detector_->set_calibration({{1.0f, 2.0f}, {3.0f, 4.0f}, {5.0f, 6.0f}});
   calibrate_maps(*detector_, pictures_, 7);
-  EXPECT_EQ(detector_->calibration().distance_scale, first.distance_scale);
-  EXPECT_EQ(detector_->calibration().segmentation_scale, first.segmentation_scale);
+  EXPECT_EQ(detector_->calibration().distance.scale, first.distance.scale);
+  EXPECT_EQ(detector_->calibration().segmentation.scale, first.segmentation.scale);
 }
 
 TEST_F(Calibrate, OffsetsAreSubtractedBeforeScaling) {
-  const MapCalibration maps{0.25f, 3.0f, 0.125f, 2.0f};
+  const MapCalibration maps{{0.25f, 3.0f}, {0.125f, 2.0f}, {}};
   detector_->set_calibration(maps);
   const Inspection inspection = detector_->inspect(pictures_);
-  const std::vector<float> distance = inspection.distance.to_floats();
-  const std::vector<float> segmentation = inspection.segmentation.to_floats();
-  Doubles sum;
-  for (std::size_t i = 0; i < distance.size(); ++i) {
-    sum.push_back((distance[i] - 0.25) * 3.0 + (segmentation[i] - 0.125) * 2.0);
-  }
-  expect_close(inspection.anomaly, sum, 1e-5, "anomaly map");
+  EXPECT_FALSE(inspection.memory);
+  expect_close(inspection.anomaly, combined(inspection, maps), 1e-5, "anomaly map");
 }
 
 }  // namespace

@@ -188,7 +188,7 @@ TEST_P(DetectorResumed, GoesOnBitForBit) {
   config.start_student_from_teacher = false;
   Training resumed(std::make_unique<Detector>(NamedTensors(file, WeightOrder::krsc, "teacher."),
                                               NamedTensors(file, WeightOrder::krsc),
-                                              small_config(how.precision), MapCalibration{}, Device{}),
+                                              small_config(how.precision), MapCalibration{}, 0, Device{}),
                    config);
   resumed.trainer.restore(counters, [&](const std::string& name, const Shape& shape) {
     return Tensor::from_host<float>(shape, file.read_f32(name, shape.extents()));

@@ -18,6 +18,9 @@ class ModelFile : public ::testing::Test {
   static Model make_model(const TeacherFile& teacher) {
     Model model;
     model.detector = teacher.detector(small_config());
+    FeatureMemoryConfig memory;
+    memory.vectors = memory.candidates = 30;
+    model.detector->remember(part_pictures(4, 64, 5), memory, 1, 4);
     calibrate_maps(*model.detector, part_pictures(4, 64, 5), 4);
     model.threshold.threshold = 2.625;
     model.threshold.scale = 0.375;
@@ -92,10 +95,12 @@ TEST_F(ModelFile, RoundTripChangesNothing) {
   EXPECT_EQ(read.probe_scores, model_.probe_scores);
   EXPECT_EQ(read.probe_pictures.to_host<std::uint8_t>(), model_.probe_pictures.to_host<std::uint8_t>());
   const MapCalibration &a = read.detector->calibration(), &b = model_.detector->calibration();
-  EXPECT_EQ(a.distance_offset, b.distance_offset);
-  EXPECT_EQ(a.distance_scale, b.distance_scale);
-  EXPECT_EQ(a.segmentation_offset, b.segmentation_offset);
-  EXPECT_EQ(a.segmentation_scale, b.segmentation_scale);
+  for (const auto unit :
+       {&MapCalibration::distance, &MapCalibration::segmentation, &MapCalibration::memory}) {
+    EXPECT_EQ((a.*unit).offset, (b.*unit).offset);
+    EXPECT_EQ((a.*unit).scale, (b.*unit).scale);
+  }
+  EXPECT_EQ(read.detector->memory().vectors().dim(0), 30);
   EXPECT_EQ(read.detector->config().size, 64);
   EXPECT_EQ(read.detector->config().top_k, 20);
   EXPECT_EQ(read.detector->config().head, HeadSize::s);
@@ -117,9 +122,11 @@ TEST_F(ModelFile, ProbesNoticeAChangedWeight) {
     set_values(*p, values);
   }
   EXPECT_GT(probe_deviation(read), 1e-3);
-  Model off_by_a_tenth = load_model(good_path(), "f32", Device{});
-  off_by_a_tenth.probe_scores[1] /= 1.1f;
-  EXPECT_NEAR(probe_deviation(off_by_a_tenth), 0.1, 1e-5);
+  Model other_score = load_model(good_path(), "f32", Device{});
+  const eval::Calibration& threshold = other_score.threshold;
+  const double before = threshold.normalize(other_score.probe_scores[1]);
+  other_score.probe_scores[1] += 0.5f;
+  EXPECT_NEAR(probe_deviation(other_score), threshold.normalize(other_score.probe_scores[1]) - before, 1e-6);
 }
 
 TEST_F(ModelFile, ProbesThatCannotBeScoredDeviate) {
@@ -142,7 +149,7 @@ TEST_F(ModelFile, WithoutProbes) {
 TEST_F(ModelFile, IsASafetensorsFileThatDescribesItself) {
   const SafetensorsFile file(good_path());
   EXPECT_EQ(file.metadata().at("format"), "ddpmts-detector");
-  EXPECT_EQ(file.metadata().at("version"), "1");
+  EXPECT_EQ(file.metadata().at("version"), "2");
   EXPECT_EQ(file.metadata().at("weight_order"), "KRSC");
   EXPECT_EQ(file.metadata().at("run"), model_.run_configuration);
   const json description = json::parse(file.metadata().at("detector"));
@@ -199,7 +206,7 @@ TEST_F(ModelFile, MetadataIsRequired) {
   expect_refused({"metadata lacks", "run"},
                  [](NamedTensorList&, Metadata& metadata) { metadata.erase("run"); });
   expect_metadata_refused({"ddpmts-diffusion"}, [](Metadata& m) { m["format"] = "ddpmts-diffusion"; });
-  expect_metadata_refused({"'99'", "version 1"}, [](Metadata& m) { m["version"] = "99"; });
+  expect_metadata_refused({"'99'", "version 2"}, [](Metadata& m) { m["version"] = "99"; });
 }
 
 TEST_F(ModelFile, TensorsAreRequired) {
@@ -229,7 +236,7 @@ TEST_F(ModelFile, GarbageDescriptionIsRefused) {
     expect_metadata_refused({"its description of the detector cannot be used"},
                             [&](Metadata& metadata) { metadata["detector"] = text; });
   }
-  for (const char* key : {"size", "head", "precision", "top_k", "maps", "threshold", "probe_scores"}) {
+  for (const char* key : {"size", "head", "precision", "top_k", "maps", "memory_vectors", "threshold", "probe_scores"}) {
     expect_description_refused(key, [&](json& d) { d.erase(key); });
     expect_description_refused("", [&](json& d) { d[key] = {{"an", "object"}}; });
   }
@@ -242,6 +249,7 @@ TEST_F(ModelFile, DescriptionOutOfRangeIsRefused) {
   for (const std::int64_t top_k : {0, -1}) {
     expect_description_refused("top_k", [&](json& d) { d["top_k"] = top_k; });
   }
+  expect_description_refused("-3", [](json& d) { d["memory_vectors"] = -3; });
   expect_description_refused("xl", [](json& d) { d["head"] = "xl"; });
   expect_description_refused("f64", [](json& d) { d["precision"] = "f64"; });
   for (const double scale : {0.0, -1.0}) {
