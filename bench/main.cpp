@@ -7,7 +7,9 @@
 #include "data/drawn_parts.h"
 #include "kernels/triplet.h"
 #include "models/detector_trainer.h"
+#include "models/diffusion_trainer.h"
 #include "models/random_teacher.h"
+#include "models/sampler.h"
 
 namespace {
 
@@ -27,14 +29,14 @@ const SafetensorsFile& teacher_file() {
   return *file;
 }
 
-Tensor drawn_pictures(std::int64_t count) {
+Tensor drawn_pictures(std::int64_t count, std::int64_t size = kSize) {
   std::vector<std::uint8_t> pixels;
   for (std::int64_t i = 0; i < count; ++i) {
-    const DrawnPart part =
-        draw_part(PartKind::flange, DefectKind::none, 1, static_cast<std::uint64_t>(i), kSize);
+    const DrawnPart part = draw_part(PartKind::flange, DefectKind::none, 1, static_cast<std::uint64_t>(i),
+                                     static_cast<int>(size));
     pixels.insert(pixels.end(), part.image.rgb.begin(), part.image.rgb.end());
   }
-  return Tensor::from_host<std::uint8_t>({count, kSize, kSize, 3}, pixels);
+  return Tensor::from_host<std::uint8_t>({count, size, size, 3}, pixels);
 }
 
 Detector make_detector(HeadSize head, Precision precision) {
@@ -73,6 +75,36 @@ void inspection(benchmark::State& state, HeadSize head, Precision precision) {
   for (int i = 0; i < 3; ++i) benchmark::DoNotOptimize(detector.inspect(pictures).scores);
   reset_peak_memory({});
   for (auto _ : state) benchmark::DoNotOptimize(detector.inspect(pictures).scores);
+  report(state, batch);
+}
+
+// One training step of a diffusion model: pictures, noise, UNet, loss, backward, optimiser and moving average.
+void diffusion_training_step(benchmark::State& state, UNetPreset kind, std::int64_t size, DType type) {
+  const std::int64_t batch = state.range(0);
+  UNet network(preset(kind, size), 1, Device{});
+  DiffusionTrainingConfig config;
+  config.batch = batch;
+  config.type = type;
+  DiffusionTrainer trainer(network, NoiseSchedule(), drawn_pictures(16, size), config);
+  for (int i = 0; i < 2; ++i) trainer.step(0.1);
+  reset_peak_memory({});
+  for (auto _ : state) trainer.step(0.5);
+  report(state, batch);
+}
+
+// One reverse step of a batch, the last of a chain, with its start.
+void diffusion_sampling_step(benchmark::State& state, UNetPreset kind, std::int64_t size, DType type) {
+  const std::int64_t batch = state.range(0);
+  const UNet network(preset(kind, size), 1, Device{});
+  SamplerConfig config;
+  config.start_timestep = 0;
+  const Sampler sampler(network, NoiseSchedule(), config, type);
+  SampleBatch pictures;
+  for (std::int64_t i = 0; i < batch; ++i) pictures.indices.push_back(static_cast<std::uint64_t>(i));
+  pictures.pictures = drawn_pictures(batch, size);
+  for (int i = 0; i < 2; ++i) benchmark::DoNotOptimize(sampler.sample(pictures));
+  reset_peak_memory({});
+  for (auto _ : state) benchmark::DoNotOptimize(sampler.sample(pictures));
   report(state, batch);
 }
 
@@ -116,6 +148,22 @@ int main(int argc, char** argv) {
           ->UseRealTime();
       benchmark::RegisterBenchmark(("inspection/" + name).c_str(), inspection, head, precision)
           ->Arg(1)
+          ->Arg(8)
+          ->Unit(benchmark::kMillisecond)
+          ->UseRealTime();
+    }
+  }
+  for (const auto& [kind, size] : {std::pair{UNetPreset::s, 64}, std::pair{UNetPreset::xs, 128}}) {
+    for (const DType type : {DType::bf16, DType::f32}) {
+      if (type == DType::bf16 && !bf16) continue;
+      const std::string name = fmt::format("{}/{}/{}", name_of(kind), size, name_of(type));
+      benchmark::RegisterBenchmark(("diffusion_training_step/" + name).c_str(), diffusion_training_step, kind,
+                                   size, type)
+          ->Arg(8)
+          ->Unit(benchmark::kMillisecond)
+          ->UseRealTime();
+      benchmark::RegisterBenchmark(("diffusion_sampling_step/" + name).c_str(), diffusion_sampling_step, kind,
+                                   size, type)
           ->Arg(8)
           ->Unit(benchmark::kMillisecond)
           ->UseRealTime();

@@ -14,18 +14,22 @@ import subprocess
 import sys
 from pathlib import Path
 
-TWIN = Path(__file__).resolve().parent / "twins" / "detector.py"
+TWINS = Path(__file__).resolve().parent / "twins"
 
-# name, our benchmark, the twin's arguments, its modes
+# name, our benchmark, the twin's program and arguments, its modes
 CASES = [
     ("training step, head s, batch 8, bf16", "training_step/head_s/bf16/8/real_time",
-     ["--what", "train", "--batch", "8", "--head", "s", "--precision", "bf16"], ["eager", "compile"]),
+     ["detector.py", "--what", "train", "--batch", "8", "--head", "s", "--precision", "bf16"], ["eager", "compile"]),
     ("inspection, head s, batch 1, bf16", "inspection/head_s/bf16/1/real_time",
-     ["--what", "infer", "--batch", "1", "--head", "s", "--precision", "bf16"], ["eager", "compile", "jit"]),
+     ["detector.py", "--what", "infer", "--batch", "1", "--head", "s", "--precision", "bf16"], ["eager", "compile", "jit"]),
     ("inspection, head s, batch 8, bf16", "inspection/head_s/bf16/8/real_time",
-     ["--what", "infer", "--batch", "8", "--head", "s", "--precision", "bf16"], ["eager", "compile", "jit"]),
+     ["detector.py", "--what", "infer", "--batch", "8", "--head", "s", "--precision", "bf16"], ["eager", "compile", "jit"]),
     ("inspection, head l, batch 8, bf16", "inspection/head_l/bf16/8/real_time",
-     ["--what", "infer", "--batch", "8", "--head", "l", "--precision", "bf16"], ["eager", "compile"]),
+     ["detector.py", "--what", "infer", "--batch", "8", "--head", "l", "--precision", "bf16"], ["eager", "compile"]),
+    ("diffusion training step, UNet s, 64 pixels, batch 8, bf16", "diffusion_training_step/s/64/bf16/8/real_time",
+     ["unet.py", "--what", "train", "--batch", "8", "--preset", "s", "--size", "64", "--precision", "bf16"], ["eager", "compile"]),
+    ("diffusion sampling step, UNet s, 64 pixels, batch 8, bf16", "diffusion_sampling_step/s/64/bf16/8/real_time",
+     ["unet.py", "--what", "sample", "--batch", "8", "--preset", "s", "--size", "64", "--precision", "bf16"], ["eager", "compile"]),
 ]
 
 
@@ -39,7 +43,8 @@ def run_ours(program, benchmark, seconds, environment):
 
 def run_twin(python, arguments, mode, seconds, environment):
     """Median milliseconds of one iteration, and the whole JSON line."""
-    command = [python, str(TWIN), *arguments, "--mode", mode, "--seconds", str(seconds)]
+    command = [python, str(TWINS / arguments[0]), *arguments[1:], "--mode", mode, "--seconds", str(seconds),
+               "--threads", environment["OMP_NUM_THREADS"]]
     output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
     record = json.loads(output.strip().splitlines()[-1])
     return record["median_ms"], record

@@ -54,48 +54,83 @@ bool wants_grad(const Tensor& x, const ParameterPtr& weight, const ParameterPtr&
 
 }  // namespace
 
-Tensor conv2d(const Tensor& x, const ParameterPtr& weight, const ParameterPtr& bias,
-              const ConvOptions& options) {
-  const ConvShape shape = conv_shape(x, weight->shape(), options);
-  if (bias) require_bias("conv2d", bias->value(), weight->shape());
+namespace {
+
+void add_weight_gradients(const ConvShape& shape, const Tensor& x, const Tensor& dy,
+                          const ParameterPtr& weight, const ParameterPtr& bias) {
+  if (!is_trained(weight) && !is_trained(bias)) return;
   const Device device = x.device();
-  Tensor y = Tensor::empty({shape.n, shape.out_h(), shape.out_w(), shape.k}, x.type(), device);
+  Tensor dw = is_trained(weight) ? weight->grad_target() : Tensor::empty(weight->shape(), DType::f32, device);
+  Tensor dbias = is_trained(bias) ? bias->grad_target() : Tensor();
+  conv_backward_weights(device, shape, x.raw(), dy.raw(), dw.data<float>(),
+                        dbias ? dbias.data<float>() : nullptr);
+  if (is_trained(weight)) weight->commit_grad(dw);
+  if (dbias) bias->commit_grad(dbias);
+}
+
+// conv2d into y. The residual may be y itself: then its node on the tape lies below the one recorded here, and the gradient
+// is handed on from one to the other.
+Tensor convolve(const Tensor& x, const ParameterPtr& weight, const ParameterPtr& bias, const ConvShape& shape,
+                const Tensor& residual, Tensor y) {
+  const Device device = x.device();
   ConvEpilogue epilogue;
   if (bias) epilogue.bias = bias->value().data<float>();
+  if (residual) epilogue.residual = residual.raw();
   conv_forward(device, shape, x.raw(), *weight, epilogue, y.raw());
-  if (!wants_grad(x, weight, bias)) return y;
+  const bool residual_needs_grad = residual.needs_grad();
+  if (!wants_grad(x, weight, bias) && !(grad_enabled() && residual_needs_grad)) return y;
 
-  record(y, [x, weight, bias, shape, device](const Tensor& dy) {
-    if (is_trained(weight) || is_trained(bias)) {
-      Tensor dw =
-          is_trained(weight) ? weight->grad_target() : Tensor::empty(weight->shape(), DType::f32, device);
-      Tensor dbias = is_trained(bias) ? bias->grad_target() : Tensor();
-      conv_backward_weights(device, shape, x.raw(), dy.raw(), dw.data<float>(),
-                            dbias ? dbias.data<float>() : nullptr);
-      if (is_trained(weight)) weight->commit_grad(dw);
-      if (dbias) bias->commit_grad(dbias);
-    }
+  const Tensor gradient_of_residual = residual_needs_grad ? residual : Tensor();
+  record(y, [x, weight, bias, shape, gradient_of_residual, device](const Tensor& dy) {
+    add_weight_gradients(shape, x, dy, weight, bias);
     if (x.needs_grad()) {
       Tensor dx = Tensor::empty(x.shape(), x.type(), device);
       conv_backward_data(device, shape, dy.raw(), *weight, dx.raw());
       add_grad(x, std::move(dx));
     }
+    if (gradient_of_residual) add_grad(gradient_of_residual, dy);
   });
   return y;
+}
+
+Shape output_of(const ConvShape& shape) { return {shape.n, shape.out_h(), shape.out_w(), shape.k}; }
+
+void require_residual(const char* operation, const Tensor& residual, const ConvShape& shape) {
+  if (residual.shape() != output_of(shape) || residual.type() != shape.type) {
+    throw_error<ShapeError>("{}: residual {} for an output {}", operation, residual.shape().text(),
+                            output_of(shape).text());
+  }
+}
+
+}  // namespace
+
+Tensor conv2d(const Tensor& x, const ParameterPtr& weight, const ParameterPtr& bias,
+              const ConvOptions& options, const Tensor& residual) {
+  const ConvShape shape = conv_shape(x, weight->shape(), options);
+  if (bias) require_bias("conv2d", bias->value(), weight->shape());
+  if (residual) require_residual("conv2d", residual, shape);
+  return convolve(x, weight, bias, shape, residual, Tensor::empty(output_of(shape), x.type(), x.device()));
+}
+
+Tensor conv2d_onto(const Tensor& residual, const Tensor& x, const ParameterPtr& weight,
+                   const ParameterPtr& bias, const ConvOptions& options) {
+  const ConvShape shape = conv_shape(x, weight->shape(), options);
+  if (bias) require_bias("conv2d_onto", bias->value(), weight->shape());
+  require_residual("conv2d_onto", residual, shape);
+  if (residual.is_same(x)) throw_error<ShapeError>("conv2d_onto: the input cannot be written over");
+  // A GPU's convolution may not write what it reads: there the sum gets memory of its own.
+  Tensor y = x.device().is_cuda() ? Tensor::empty(residual.shape(), x.type(), x.device()) : residual;
+  return convolve(x, weight, bias, shape, residual, std::move(y));
 }
 
 Tensor conv2d_fused(const Tensor& x, Parameter& weight, const Tensor& bias, const ConvOptions& options,
                     const Tensor& residual, bool relu) {
   const ConvShape shape = conv_shape(x, weight.shape(), options);
   if (bias) require_bias("conv2d_fused", bias, weight.shape());
-  const Shape out{shape.n, shape.out_h(), shape.out_w(), shape.k};
-  if (residual && (residual.shape() != out || residual.type() != x.type())) {
-    throw_error<ShapeError>("conv2d_fused: residual {} for an output {}", residual.shape().text(),
-                            out.text());
-  }
+  if (residual) require_residual("conv2d_fused", residual, shape);
   // On the CPU the sum is added to a residual in its place, unless others hold that or it is the input too.
   const bool in_place = residual && !x.device().is_cuda() && residual.is_sole_owner() && !residual.is_same(x);
-  Tensor y = in_place ? residual : Tensor::empty(out, x.type(), x.device());
+  Tensor y = in_place ? residual : Tensor::empty(output_of(shape), x.type(), x.device());
   const ConvEpilogue epilogue{bias ? bias.data<float>() : nullptr, residual ? residual.raw() : nullptr, relu};
   conv_forward(x.device(), shape, x.raw(), weight, epilogue, y.raw());
   return y;
@@ -301,19 +336,8 @@ Tensor linear(const Tensor& x, const ParameterPtr& weight, const ParameterPtr& b
          bias ? bias->value().data<float>() : nullptr, y.raw());
   if (!wants_grad(x, weight, bias)) return y;
   record(y, [x, weight, bias, rows, in, out, device, type](const Tensor& dy) {
-    if (weight->trainable()) {
-      Tensor dw = weight->grad_target();
-      matmul(device, {out, in, rows, true, false, type, DType::f32}, dy.raw(), x.raw(), nullptr, dw.raw());
-      weight->commit_grad(dw);
-    }
-    if (bias && bias->trainable()) {
-      const std::vector<float> ones(static_cast<std::size_t>(rows), 1.0f);
-      const Tensor one = Tensor::from_host<float>({1, rows}, ones, device).cast(type);
-      Tensor dbias = bias->grad_target();
-      matmul(device, {1, out, rows, false, false, type, DType::f32}, one.raw(), dy.raw(), nullptr,
-             dbias.raw());
-      bias->commit_grad(dbias);
-    }
+    // A linear layer is a 1×1 convolution of 1×1 pictures, whose weight gradient comes with the bias's.
+    add_weight_gradients({rows, 1, 1, in, out, 1, 1, 1, 0, 1, type}, x, dy, weight, bias);
     if (x.needs_grad()) {
       Tensor dx = Tensor::empty(x.shape(), type, device);
       matmul(device, {rows, in, out, false, false, type, type}, dy.raw(), weight->compute(type).raw(),

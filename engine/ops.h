@@ -14,9 +14,15 @@ struct ConvOptions {
   std::int64_t stride = 1, padding = 0, dilation = 1;
 };
 
-/// x [N,H,W,C] ⊛ weight [K,R,S,C] (+ bias [K]) → [N,H',W',K] in x's element type.
+/// x [N,H,W,C] ⊛ weight [K,R,S,C] (+ bias [K]) (+ residual [N,H',W',K]) → [N,H',W',K] in x's element type. The residual
+/// is added in the convolution's own pass; empty: none.
 Tensor conv2d(const Tensor& x, const ParameterPtr& weight, const ParameterPtr& bias,
-              const ConvOptions& options);
+              const ConvOptions& options, const Tensor& residual = {});
+
+/// conv2d with, on the CPU, the residual's memory for the result. The residual must be an operation's result whose values nothing
+/// needs any more, which holds for the outputs of convolutions and of linear layers.
+Tensor conv2d_onto(const Tensor& residual, const Tensor& x, const ParameterPtr& weight,
+                   const ParameterPtr& bias, const ConvOptions& options);
 
 /// relu?(conv2d(x) + bias + residual) in one call, for networks that are not trained: records nothing. The
 /// residual's memory becomes the result; null: none.

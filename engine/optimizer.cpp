@@ -71,6 +71,10 @@ StepReport Optimizer::step(float learning_rate) {
     args.epsilon = config_.epsilon;
     args.step = steps_;
     args.average_decay = config_.average_decay;
+    if (config_.average_warmup) {
+      const auto step = static_cast<float>(steps_);
+      args.average_decay = std::min(config_.average_decay, (1.0f + step) / (10.0f + step));
+    }
     args.norm = norm_.data<float>();
     args.max_norm = config_.max_grad_norm;
     DDPMTS_LAUNCH(device, optimizer_step, args);

@@ -17,6 +17,9 @@ struct OptimizerConfig {
   bool decay_all = false;      ///< PyTorch's default behaviour
   float max_grad_norm = 0.0f;  ///< 0: no clipping
   float average_decay = 0.0f;  ///< 0: no moving average is kept
+  /// The average's decay starts low and rises: min(average_decay, (1 + step)/(10 + step)), so that the starting weights
+  /// are soon forgotten.
+  bool average_warmup = false;
 };
 
 /// What one step saw.

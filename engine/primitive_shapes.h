@@ -29,6 +29,17 @@ struct MatmulShape {
   bool operator==(const MatmulShape&) const = default;
 };
 
+/// Softmax attention (arXiv 1706.03762 eq. 1) within each picture, per head: out = softmax(q·kᵀ/sqrt(head_channels))·v.
+/// qkv [n, tokens, 3·heads·head_channels] holds all queries, then all keys, then all values, each head after head;
+/// out [n, tokens, heads·head_channels]. Logits and softmax in f32.
+struct AttentionShape {
+  std::int64_t n = 1, tokens = 1, heads = 1, head_channels = 1;
+  DType type = DType::f32;
+
+  std::int64_t channels() const { return heads * head_channels; }
+  bool operator==(const AttentionShape&) const = default;
+};
+
 /// average divides by the positions inside the picture, average_padded by the window: zeros outside count.
 enum class PoolKind : std::uint8_t { max, average, average_padded };
 

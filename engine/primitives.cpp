@@ -28,6 +28,21 @@ void matmul(Device device, const MatmulShape& shape, const void* a, const void* 
   device.is_cuda() ? cuda::matmul(device.index, shape, a, b, bias, c) : cpu::matmul(shape, a, b, bias, c);
 }
 
+std::size_t attention_saved_bytes(Device device, const AttentionShape& shape) {
+  return device.is_cuda() ? cuda::attention_saved_bytes(shape) : cpu::attention_saved_bytes(shape);
+}
+
+void attention_forward(Device device, const AttentionShape& shape, const void* qkv, void* out, void* saved) {
+  device.is_cuda() ? cuda::attention_forward(device.index, shape, qkv, out, saved)
+                   : cpu::attention_forward(shape, qkv, out, saved);
+}
+
+void attention_backward(Device device, const AttentionShape& shape, const void* qkv, const void* out,
+                        const void* saved, const void* dout, void* dqkv) {
+  device.is_cuda() ? cuda::attention_backward(device.index, shape, qkv, out, saved, dout, dqkv)
+                   : cpu::attention_backward(shape, qkv, out, saved, dout, dqkv);
+}
+
 std::size_t pool_workspace_bytes(Device device, const PoolShape& shape) {
   return device.is_cuda() ? cuda::pool_workspace_bytes(shape) : cpu::pool_workspace_bytes(shape);
 }

@@ -1,4 +1,4 @@
-// The library's part of the work: convolution, matrix product and pooling. One contract, implemented by
+// The library's part of the work: convolution, matrix product, attention and pooling. One contract, implemented by
 // engine/cpu (oneDNN), engine/cuda (cuDNN, cuBLASLt) and engine/no_cuda (says that CUDA is not in this
 // build). Raw pointers in, raw pointers out; shapes are checked by the operations above (engine/ops.h).
 #pragma once
@@ -30,6 +30,14 @@ void conv_backward_weights(Device device, const ConvShape& shape, const void* x,
 /// c = op(a)·op(b) (+ bias [n]), as MatmulShape says.
 void matmul(Device device, const MatmulShape& shape, const void* a, const void* b, const float* bias,
             void* c);
+
+/// Bytes that the forward pass keeps for the backward pass besides qkv and out; may be 0.
+std::size_t attention_saved_bytes(Device device, const AttentionShape& shape);
+/// saved: attention_saved_bytes, or null when no backward pass will follow.
+void attention_forward(Device device, const AttentionShape& shape, const void* qkv, void* out, void* saved);
+/// dqkv in qkv's layout, overwritten.
+void attention_backward(Device device, const AttentionShape& shape, const void* qkv, const void* out,
+                        const void* saved, const void* dout, void* dqkv);
 
 /// Bytes of the record of maxima that the backward pass needs; 0 for both average poolings.
 std::size_t pool_workspace_bytes(Device device, const PoolShape& shape);

@@ -18,6 +18,7 @@ enum class RandomStream : std::uint32_t {
   diffusion = 6, // forward and reverse diffusion noise
   drawing = 7,   // pictures that the program draws itself
   texture = 8,   // procedural textures
+  dropout = 9,   // what a training step switches off
 };
 
 struct Uint4 {

@@ -11,8 +11,13 @@ namespace ddpmts {
 /// keys its numbers.
 void initialize_convolutions(const ParameterList& parameters, std::uint64_t seed);
 
+/// Uniform in ±1/√fan_in for every weight of rank above 1 (a linear [out, in], a convolution [K,R,S,C]); vectors keep what
+/// their layer gave them. `index` of a parameter in the list keys its numbers.
+void initialize_uniform(const ParameterList& parameters, std::uint64_t seed);
+
 /// `count` numbers from N(0, deviation²), a pure function of (seed, index).
-std::vector<float> normal_values(std::int64_t count, double deviation, std::uint64_t seed, std::uint64_t index);
+std::vector<float> normal_values(std::int64_t count, double deviation, std::uint64_t seed,
+                                 std::uint64_t index);
 
 /// Fills a vector parameter with one value.
 void fill(Parameter& parameter, float value);

@@ -1,5 +1,5 @@
-// Convolution, matrix product and pooling by oneDNN. Everything that differs between oneDNN 2.x (operation
-// descriptors) and 3.x is in this file.
+// Convolution and pooling by oneDNN. What differs between oneDNN 2.x (operation descriptors) and 3.x is in this file, in
+// matmul.cpp and in onednn.h.
 //
 // Activations stay NHWC, where oneDNN 2.6 picks its AMX kernels. Weights are packed from KRSC into the layout
 // that a kernel asks for; the packed copy is kept with the parameter until its version changes, so a frozen
@@ -9,32 +9,15 @@
 #include <omp.h>
 
 #include <cstring>
-#include <dnnl.hpp>
-#include <functional>
-#include <list>
 #include <mutex>
-#include <unordered_map>
 
+#include "engine/cpu/onednn.h"
 #include "kernels/launch.h"
 
 namespace ddpmts::cpu {
 namespace {
 
 using dnnl::memory;
-
-dnnl::engine& onednn_engine() {
-  static auto* engine = new dnnl::engine(dnnl::engine::kind::cpu, 0);
-  return *engine;
-}
-
-dnnl::stream& onednn_stream() {
-  thread_local dnnl::stream stream(onednn_engine());
-  return stream;
-}
-
-memory::data_type data_type(DType type) {
-  return type == DType::bf16 ? memory::data_type::bf16 : memory::data_type::f32;
-}
 
 memory::desc activation(std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w, DType type) {
   return {{n, c, h, w}, data_type(type), memory::format_tag::nhwc};
@@ -44,69 +27,10 @@ memory::desc weight_desc(const ConvShape& s, DType type, memory::format_tag layo
   return {{s.k, s.c, s.r, s.s}, data_type(type), layout};
 }
 
-memory wrap(const memory::desc& desc, const void* data) {
-  return {desc, onednn_engine(), const_cast<void*>(data)};
-}
-
-// Turns a oneDNN exception into ours, with what was being computed.
-template <class F>
-auto checked(const std::string& what, F&& f) -> decltype(f()) {
-  try {
-    return f();
-  } catch (const dnnl::error& e) {
-    throw_error<DeviceError>("oneDNN could not compute {} on the CPU: {}", what, e.what());
-  }
-}
-
 std::string text(const ConvShape& s) {
   return fmt::format("convolution {}x{}x{}x{} {} -> {} channels, {}x{}, stride {}, padding {}, dilation {}",
                      s.n, s.h, s.w, s.c, name_of(s.type), s.k, s.r, s.s, s.stride, s.padding, s.dilation);
 }
-
-// A primitive with what must be handed to it on each call.
-struct Plan {
-  dnnl::primitive primitive;
-  memory::desc weights;  // the layout wanted, for convolutions
-  memory::desc scratch;
-  memory::desc workspace;  // pooling
-};
-
-void execute(const Plan& plan, std::unordered_map<int, memory> args) {
-  const Buffer scratch({}, plan.scratch.get_size());
-  args.emplace(DNNL_ARG_SCRATCHPAD, wrap(plan.scratch, scratch.data()));
-  plan.primitive.execute(onednn_stream(), args);
-  onednn_stream().wait();
-}
-
-void hash_combine(std::size_t& seed, std::int64_t value) {
-  seed ^= std::hash<std::int64_t>{}(value) + 0x9e3779b97f4a7c15ULL + (seed << 6) + (seed >> 2);
-}
-
-// Least recently used plans, keyed by a plain struct. 512 holds every shape of a training run and an
-// inspection.
-template <class Key, class Hash>
-class PlanCache {
- public:
-  const Plan& get(const Key& key, const std::function<Plan()>& make) {
-    const auto found = index_.find(key);
-    if (found != index_.end()) {
-      order_.splice(order_.begin(), order_, found->second);
-      return found->second->second;
-    }
-    order_.emplace_front(key, make());
-    index_[key] = order_.begin();
-    if (order_.size() > kCapacity) {
-      index_.erase(order_.back().first);
-      order_.pop_back();
-    }
-    return order_.front().second;
-  }
-
- private:
-  static constexpr std::size_t kCapacity = 512;
-  std::list<std::pair<Key, Plan>> order_;
-  std::unordered_map<Key, typename std::list<std::pair<Key, Plan>>::iterator, Hash> index_;
-};
 
 enum class ConvPass : std::uint8_t { forward, backward_data, backward_weights };
 
@@ -184,7 +108,8 @@ Plan make_conv_plan(const ConvKey& key) {
 
 const Plan& conv_plan(const ConvKey& key) {
   thread_local PlanCache<ConvKey, ConvKeyHash> cache;
-  return cache.get(key, [&] { return checked(text(key.shape), [&] { return make_conv_plan(key); }); });
+  return cache.get(
+      key, [&] { return checked([&] { return text(key.shape); }, [&] { return make_conv_plan(key); }); });
 }
 
 void reorder(const memory& from, const memory& to) {
@@ -248,16 +173,17 @@ void conv_forward(const ConvShape& s, const void* x, Parameter& weight, const Co
   if (key.bias) {
     args.emplace(DNNL_ARG_BIAS, wrap({{s.k}, memory::data_type::f32, memory::format_tag::a}, epilogue.bias));
   }
-  checked(text(s), [&] { execute(plan, std::move(args)); });
+  checked([&] { return text(s); }, [&] { execute(plan, std::move(args)); });
 }
 
 void conv_backward_data(const ConvShape& s, const void* dy, Parameter& weight, void* dx) {
   const Plan& plan = conv_plan({s, ConvPass::backward_data});
-  checked(text(s), [&] {
-    execute(plan, {{DNNL_ARG_DIFF_DST, wrap(activation(s.n, s.k, s.out_h(), s.out_w(), s.type), dy)},
-                   {DNNL_ARG_WEIGHTS, wrap(plan.weights, packed_weight(s, weight, plan.weights))},
-                   {DNNL_ARG_DIFF_SRC, wrap(activation(s.n, s.c, s.h, s.w, s.type), dx)}});
-  });
+  checked([&] { return text(s); },
+          [&] {
+            execute(plan, {{DNNL_ARG_DIFF_DST, wrap(activation(s.n, s.k, s.out_h(), s.out_w(), s.type), dy)},
+                           {DNNL_ARG_WEIGHTS, wrap(plan.weights, packed_weight(s, weight, plan.weights))},
+                           {DNNL_ARG_DIFF_SRC, wrap(activation(s.n, s.c, s.h, s.w, s.type), dx)}});
+          });
 }
 
 void conv_backward_weights(const ConvShape& s, const void* x, const void* dy, float* dw, float* dbias) {
@@ -270,31 +196,12 @@ void conv_backward_weights(const ConvShape& s, const void* x, const void* dy, fl
   if (dbias != nullptr) {
     args.emplace(DNNL_ARG_DIFF_BIAS, wrap({{s.k}, memory::data_type::f32, memory::format_tag::a}, dbias));
   }
-  checked(text(s), [&] {
-    execute(plan, std::move(args));
-    reorder(wrap(plan.weights, packed.data()),
-            wrap(weight_desc(s, DType::f32, memory::format_tag::ohwi), dw));
-  });
-}
-
-void matmul(const MatmulShape& s, const void* a, const void* b, const float* bias, void* c) {
-  using tag = memory::format_tag;
-  const memory::desc a_desc({s.m, s.k}, data_type(s.type), s.transpose_a ? tag::ba : tag::ab);
-  const memory::desc b_desc({s.k, s.n}, data_type(s.type), s.transpose_b ? tag::ba : tag::ab);
-  const memory::desc c_desc({s.m, s.n}, data_type(s.result_type), tag::ab);
-  const memory::desc bias_desc =
-      bias != nullptr ? memory::desc({1, s.n}, memory::data_type::f32, tag::ab) : memory::desc();
-  checked(fmt::format("matrix product [{}, {}] x [{}, {}]", s.m, s.k, s.k, s.n), [&] {
-    dnnl::primitive_attr attributes;
-    attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-    // oneDNN keeps its own cache of compiled kernels; making the descriptor again costs microseconds.
-    const dnnl::matmul::primitive_desc desc({a_desc, b_desc, bias_desc, c_desc}, attributes, onednn_engine());
-    std::unordered_map<int, memory> args{{DNNL_ARG_SRC, wrap(a_desc, a)},
-                                         {DNNL_ARG_WEIGHTS, wrap(b_desc, b)},
-                                         {DNNL_ARG_DST, wrap(c_desc, c)}};
-    if (bias != nullptr) args.emplace(DNNL_ARG_BIAS, wrap(bias_desc, bias));
-    execute({dnnl::matmul(desc), {}, desc.scratchpad_desc(), {}}, std::move(args));
-  });
+  checked([&] { return text(s); },
+          [&] {
+            execute(plan, std::move(args));
+            reorder(wrap(plan.weights, packed.data()),
+                    wrap(weight_desc(s, DType::f32, memory::format_tag::ohwi), dw));
+          });
 }
 
 namespace {
@@ -353,7 +260,8 @@ Plan make_pool_plan(const PoolKey& key) {
 
 const Plan& pool_plan(const PoolKey& key) {
   thread_local PlanCache<PoolKey, PoolKeyHash> cache;
-  return cache.get(key, [&] { return checked(text(key.shape), [&] { return make_pool_plan(key); }); });
+  return cache.get(
+      key, [&] { return checked([&] { return text(key.shape); }, [&] { return make_pool_plan(key); }); });
 }
 
 }  // namespace
@@ -368,7 +276,7 @@ void pool_forward(const PoolShape& s, const void* x, void* y, void* workspace) {
       {DNNL_ARG_SRC, wrap(activation(s.n, s.c, s.h, s.w, s.type), x)},
       {DNNL_ARG_DST, wrap(activation(s.n, s.c, s.out_h(), s.out_w(), s.type), y)}};
   if (workspace != nullptr) args.emplace(DNNL_ARG_WORKSPACE, wrap(plan.workspace, workspace));
-  checked(text(s), [&] { execute(plan, std::move(args)); });
+  checked([&] { return text(s); }, [&] { execute(plan, std::move(args)); });
 }
 
 void pool_backward(const PoolShape& s, const void* dy, const void* workspace, void* dx) {
@@ -377,7 +285,7 @@ void pool_backward(const PoolShape& s, const void* dy, const void* workspace, vo
       {DNNL_ARG_DIFF_DST, wrap(activation(s.n, s.c, s.out_h(), s.out_w(), s.type), dy)},
       {DNNL_ARG_DIFF_SRC, wrap(activation(s.n, s.c, s.h, s.w, s.type), dx)}};
   if (workspace != nullptr) args.emplace(DNNL_ARG_WORKSPACE, wrap(plan.workspace, workspace));
-  checked(text(s), [&] { execute(plan, std::move(args)); });
+  checked([&] { return text(s); }, [&] { execute(plan, std::move(args)); });
 }
 
 bool has_fast_bf16() {

@@ -15,6 +15,10 @@ void conv_backward_data(int device, const ConvShape& shape, const void* dy, Para
 void conv_backward_weights(int device, const ConvShape& shape, const void* x, const void* dy, float* dw,
                            float* dbias);
 void matmul(int device, const MatmulShape& shape, const void* a, const void* b, const float* bias, void* c);
+std::size_t attention_saved_bytes(const AttentionShape& shape);
+void attention_forward(int device, const AttentionShape& shape, const void* qkv, void* out, void* saved);
+void attention_backward(int device, const AttentionShape& shape, const void* qkv, const void* out,
+                        const void* saved, const void* dout, void* dqkv);
 std::size_t pool_workspace_bytes(const PoolShape& shape);
 void pool_forward(int device, const PoolShape& shape, const void* x, void* y, void* workspace);
 void pool_backward(int device, const PoolShape& shape, const void* dy, const void* workspace, void* dx);

@@ -19,6 +19,12 @@ void conv_forward(int, const ConvShape&, const void*, Parameter&, const ConvEpil
 void conv_backward_data(int, const ConvShape&, const void*, Parameter&, void*) { absent(); }
 void conv_backward_weights(int, const ConvShape&, const void*, const void*, float*, float*) { absent(); }
 void matmul(int, const MatmulShape&, const void*, const void*, const float*, void*) { absent(); }
+std::size_t attention_saved_bytes(const AttentionShape&) { absent(); }
+void attention_forward(int, const AttentionShape&, const void*, void*, void*) { absent(); }
+void attention_backward(int, const AttentionShape&, const void*, const void*, const void*, const void*,
+                        void*) {
+  absent();
+}
 std::size_t pool_workspace_bytes(const PoolShape&) { absent(); }
 void pool_forward(int, const PoolShape&, const void*, void*, void*) { absent(); }
 void pool_backward(int, const PoolShape&, const void*, const void*, void*) { absent(); }
