@@ -4,6 +4,8 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
+#include <type_traits>
 
 #include "engine/device.h"
 
@@ -50,6 +52,15 @@ void release_cached_memory(Device device);
 /// the device has to do before it.
 void copy_bytes(void* dst, Device dst_device, const void* src, Device src_device, std::size_t bytes);
 void fill_zero(void* dst, Device device, std::size_t bytes);
+
+/// A copy of host values in the device's memory: for the structs that kernels read there.
+template <class T>
+Buffer upload(std::span<const T> values, Device device) {
+  static_assert(std::is_trivially_copyable_v<T>);
+  Buffer copy(device, values.size_bytes());
+  copy_bytes(copy.data(), device, values.data(), {}, values.size_bytes());
+  return copy;
+}
 
 namespace cpu {
 void* allocate(std::size_t bytes);  ///< null when the system refuses
