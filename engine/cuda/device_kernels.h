@@ -1,5 +1,6 @@
 // The kernels that stand around cuDNN and cuBLASLt: channel padding, the epilogue of a convolution whose fused form no
-// engine takes, sums over rows, convolution as a matrix product, pooling. Raw device pointers; sizes were checked above.
+// engine takes, sums over rows, convolution as a matrix product, pooling, attention. Raw device pointers; sizes were
+// checked above.
 #pragma once
 
 #include <cstdint>
@@ -66,6 +67,22 @@ void max_pool_backward(const PoolShape& shape, const void* dy, const void* index
                        kernels::Stream stream);
 void average_pool_forward(const PoolShape& shape, const void* x, void* y, kernels::Stream stream);
 void average_pool_backward(const PoolShape& shape, const void* dy, void* dx, kernels::Stream stream);
+
+/// The forward pass of engine/primitives.h's attention. log_sums: [n, heads, tokens] out, log Σ exp of a row's logits, for
+/// the backward pass; null: not wanted.
+void attention_softmax(const AttentionShape& shape, const void* qkv, void* out, float* log_sums,
+                       kernels::Stream stream);
+/// The backward pass: dqkv in qkv's layout, overwritten; in a fixed order of summation.
+struct AttentionGradientArgs {
+  AttentionShape shape;
+  const void* qkv = nullptr;
+  const void* out = nullptr;
+  const void* dout = nullptr;
+  const float* log_sums = nullptr;  ///< from attention_softmax
+  float* dots = nullptr;            ///< scratch, [n, heads, tokens]
+  void* dqkv = nullptr;
+};
+void attention_gradients(const AttentionGradientArgs& args, kernels::Stream stream);
 
 /// Whether this program holds machine code or PTX that the current device runs.
 bool kernels_fit_current_device();

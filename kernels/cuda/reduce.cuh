@@ -20,6 +20,14 @@ __device__ __forceinline__ T warp_sum(T value) {
   return value;
 }
 
+/// The largest of groups as in group_sum; NaN loses against a number.
+__device__ __forceinline__ float group_max(float value, int lanes) {
+  for (int offset = lanes / 2; offset > 0; offset /= 2) {
+    value = fmaxf(value, __shfl_xor_sync(kFullWarp, value, offset));
+  }
+  return value;
+}
+
 /// The largest of the warp; NaN loses against a number.
 __device__ __forceinline__ float warp_max(float value) {
 #pragma unroll
@@ -68,6 +76,22 @@ __device__ __forceinline__ T block_inclusive_scan(T value, T& total) {
   return before + value;
 }
 
+/// True, in all its threads, in the block of a grid that comes here last. What thread 0 of every block wrote before is seen
+/// there, through __ldcg. All threads of every block must call it, once.
+__device__ inline bool is_last_block(const ReductionScratch& scratch) {
+  __shared__ SharedArray<unsigned, 1> ticket;
+  if (threadIdx.x == 0) {
+    __threadfence();  // what was written is seen before the ticket is
+    ticket[0] = atomicAdd(scratch.tickets, 1u);
+  }
+  __syncthreads();
+  const unsigned mine = ticket[0];
+  if (mine != gridDim.x - 1) return false;
+  __threadfence();
+  if (threadIdx.x == 0) *scratch.tickets = 0;  // for the next kernel
+  return true;
+}
+
 /// Sums kSums numbers over all blocks of a grid, within one launch. `values` are the block's sums (thread 0's count).
 /// Returns true in the block that finishes last, there `totals` holds the sums over the blocks in their order, in every
 /// thread; false in all others. All threads of every block must call it, once. One-dimensional grid of at most
@@ -76,17 +100,11 @@ template <int kSums>
 __device__ inline bool grid_sum(const double (&values)[kSums], const ReductionScratch& scratch,
                                 double (&totals)[kSums]) {
   static_assert(kSums <= ReductionScratch::kMostSums);
-  __shared__ SharedArray<unsigned, 1> ticket;
   if (threadIdx.x == 0) {
 #pragma unroll
     for (int i = 0; i < kSums; ++i) scratch.partials[blockIdx.x * kSums + i] = values[i];
-    __threadfence();  // the sums are seen before the ticket is
-    ticket[0] = atomicAdd(scratch.tickets, 1u);
   }
-  __syncthreads();
-  const unsigned mine = ticket[0];
-  if (mine != gridDim.x - 1) return false;
-  __threadfence();
+  if (!is_last_block(scratch)) return false;
 #pragma unroll
   for (int i = 0; i < kSums; ++i) {
     double sum = 0.0;
@@ -94,7 +112,6 @@ __device__ inline bool grid_sum(const double (&values)[kSums], const ReductionSc
       sum += __ldcg(scratch.partials + b * kSums + i);
     totals[i] = block_sum(sum);
   }
-  if (threadIdx.x == 0) *scratch.tickets = 0;  // for the next kernel
   return true;
 }
 

@@ -1,4 +1,4 @@
-// How a [rows, channels] map is shared among blocks by batch_norm.cu, and how what its threads have summed comes together:
+// How a [rows, channels] map is shared among blocks by both norms, and how what its threads have summed comes together:
 // lanes of a block in a tree, splits by the threads of a small kernel. Both orders follow from shape and device alone.
 #pragma once
 
@@ -81,6 +81,13 @@ __device__ __forceinline__ Place place_of(const RowTiles& tiles) {
                lane < tiles.lanes && channel < tiles.channels,
                std::int64_t{blockIdx.x} * tiles.lanes + lane,
                std::int64_t{tiles.splits} * tiles.lanes};
+}
+
+/// Calls body(row) for every kBatch-th of the thread's rows, from the last to the first: body does rows row − j·row_step,
+/// 0 ≤ j < kBatch, that are not below 0.
+template <class Body>
+__device__ __forceinline__ void for_each_batch_backwards(const RowTiles& tiles, const Place& at, Body body) {
+  for (std::int64_t row = tiles.rows - 1 - at.first_row; row >= 0; row -= kBatch * at.row_step) body(row);
 }
 
 /// Merges what the lanes of the block hold into lane 0's, halving the lanes each time. `put(slot)` offers this thread's

@@ -99,10 +99,8 @@ int multiprocessor_count() {
 }
 
 ReductionScratch reduction_scratch(Stream stream) {
-  static std::mutex mutex;
-  static std::map<std::pair<int, void*>, ReductionScratch> scratches;  // never freed: a graph may hold them
+  thread_local std::map<std::pair<int, void*>, ReductionScratch> scratches;  // never freed: a graph may hold them
   const std::pair<int, void*> key{current_device(), stream.handle};
-  const std::lock_guard lock(mutex);
   const auto found = scratches.find(key);
   if (found != scratches.end()) return found->second;
   constexpr std::size_t partial_bytes =
@@ -115,6 +113,24 @@ ReductionScratch reduction_scratch(Stream stream) {
       cudaMemsetAsync(scratch.tickets, 0, sizeof(unsigned), static_cast<cudaStream_t>(stream.handle)));
   scratches.emplace(key, scratch);
   return scratch;
+}
+
+void* scratch_memory(Stream stream, std::size_t bytes) {
+  struct Block {
+    void* data = nullptr;
+    std::size_t bytes = 0;
+  };
+  constexpr std::size_t kFirstBytes = std::size_t{1} << 20;
+  thread_local std::map<std::pair<int, void*>, Block> blocks;  // never freed: a graph may hold them
+  Block& block = blocks[{current_device(), stream.handle}];
+  if (block.bytes < bytes) {
+    // Twice as much each time: all that was outgrown is together smaller than what is in use.
+    const std::size_t wanted = larger(larger(bytes, 2 * block.bytes), kFirstBytes);
+    void* memory = nullptr;
+    DDPMTS_CHECK_CUDA(cudaMalloc(&memory, wanted));
+    block = Block{memory, wanted};
+  }
+  return block.data;
 }
 
 }  // namespace ddpmts::kernels::cuda

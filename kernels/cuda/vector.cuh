@@ -106,6 +106,34 @@ __device__ __forceinline__ void store_upto(T* p, const Floats<N>& f, std::int64_
   }
 }
 
+/// Elements [first, first + N) of flat arrays, or those of them that there are: in whole vectors where all are there and the
+/// arrays are aligned, else one by one.
+template <int N>
+struct Stretch {
+  std::int64_t first;
+  int size;    ///< elements, at most N
+  bool whole;  ///< N of them, aligned
+
+  template <class T>
+  __device__ __forceinline__ Floats<N> read(const T* p) const {
+    return whole ? load<N>(p + first) : load_upto<N>(p + first, size);
+  }
+  template <class T>
+  __device__ __forceinline__ void write(T* p, const Floats<N>& f) const {
+    if (whole) {
+      store<N>(p + first, f);
+    } else {
+      store_upto<N>(p + first, f, size);
+    }
+  }
+};
+
+template <int N>
+__device__ __forceinline__ Stretch<N> stretch_of(std::int64_t first, std::int64_t count, bool aligned) {
+  const int size = static_cast<int>(smaller(count - first, std::int64_t{N}));
+  return Stretch<N>{first, size, aligned && size == N};
+}
+
 /// Whether all pointers are multiples of 16 bytes (null is).
 template <class... Pointers>
 __host__ __device__ inline bool aligned_to_16(const Pointers*... pointers) {
