@@ -31,7 +31,7 @@ std::vector<std::string> report() {
       lines.push_back(e.what());
     }
   }
-  if (lines.empty()) lines.push_back(refusal(status, 0));
+  if (lines.empty()) lines.push_back("in this build; " + refusal(status, 0));
   return lines;
 }
 
