@@ -14,7 +14,7 @@ test: build
 	scripts/test.sh
 
 bench: build
-	build/ddpmts_bench --benchmark_min_time=2
+	build/ddpmts_bench --quick
 
 asan: setup
 	cmake --preset asan >/dev/null && cmake --build --preset asan && ctest --preset asan

@@ -17,10 +17,23 @@ Tensor stack_pictures(std::span<const LoadedPicture* const> pictures, std::int64
   return Tensor::from_host<std::uint8_t>({count, size, size, 3}, pixels, device);
 }
 
-std::size_t inspect_samples(const Model& model, std::span<const Sample> samples,
+Inspector inspector_of(const Model& model) {
+  Inspector inspector;
+  inspector.size = model.detector->config().size;
+  inspector.name = fmt::format("student and teacher, {}", name_of(model.detector->config().precision));
+  inspector.device = model.detector->device();
+  inspector.threshold = model.threshold;
+  inspector.inspect = [&detector = *model.detector](const Tensor& pictures) {
+    Inspection found = detector.inspect(pictures);
+    return Inspector::Maps{found.anomaly, std::move(found.scores)};
+  };
+  return inspector;
+}
+
+std::size_t inspect_samples(const Inspector& inspector, std::span<const Sample> samples,
                             const InspectOptions& options,
                             const std::function<void(InspectedPicture&&)>& take) {
-  const std::int64_t size = model.detector->config().size;
+  const std::int64_t size = inspector.size;
   const auto pixels = static_cast<std::size_t>(size * size);
   std::size_t done = 0;
   while (done < samples.size() && !interrupted()) {
@@ -35,12 +48,12 @@ std::size_t inspect_samples(const Model& model, std::span<const Sample> samples,
     for (const LoadedPicture& picture : loaded) {
       if (picture.loaded()) usable.push_back(&picture);
     }
-    Inspection inspection;
+    Inspector::Maps inspection;
     std::vector<float> maps;
     double milliseconds = 0;
     if (!usable.empty()) {
       const double start = now_seconds();
-      inspection = model.detector->inspect(stack_pictures(usable, size, model.detector->device()));
+      inspection = inspector.inspect(stack_pictures(usable, size, inspector.device));
       maps = inspection.anomaly.to_floats();
       milliseconds = (now_seconds() - start) * 1e3 / static_cast<double>(usable.size());
     }
@@ -57,11 +70,11 @@ std::size_t inspect_samples(const Model& model, std::span<const Sample> samples,
         picture.anomaly.assign(begin, begin + static_cast<std::ptrdiff_t>(pixels));
         picture.result.score = inspection.scores[next];
         picture.result.milliseconds = milliseconds;
-        eval::judge(picture.result, model.threshold);
+        eval::judge(picture.result, inspector.threshold);
         if (picture.result.verdict_defective) {
           picture.result.blobs =
               eval::find_blobs(picture.anomaly, static_cast<int>(size), static_cast<int>(size),
-                               model.threshold.threshold, options.min_blob_area);
+                               inspector.threshold.threshold, options.min_blob_area);
         }
         ++next;
       }

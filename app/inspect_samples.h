@@ -5,10 +5,27 @@
 #include <span>
 
 #include "data/dataset_load.h"
+#include "engine/tensor.h"
 #include "eval/summary.h"
 #include "models/model_file.h"
 
 namespace ddpmts::app {
+
+/// Whatever judges pictures.
+struct Inspector {
+  struct Maps {
+    Tensor anomaly;             ///< [N,size,size] f32, higher is more defective
+    std::vector<float> scores;  ///< one a picture
+  };
+  std::int64_t size = 0;  ///< side of the pictures it takes
+  std::string name;       ///< how it judges, for reports
+  Device device;
+  eval::Calibration threshold;
+  std::function<Maps(const Tensor& pictures)> inspect;  ///< of u8 [N,size,size,3] on `device`
+};
+
+/// Refers to the model, which must live as long.
+Inspector inspector_of(const Model& model);
 
 struct InspectedPicture {
   const Sample* sample = nullptr;
@@ -26,7 +43,7 @@ struct InspectOptions {
 
 /// Calls `take` once a sample, in order. Files that cannot be used come with an error and no map; nothing is thrown for
 /// them. Stops early when the program is asked to end (app/interrupt.h); returns how many were handed over.
-std::size_t inspect_samples(const Model& model, std::span<const Sample> samples,
+std::size_t inspect_samples(const Inspector& inspector, std::span<const Sample> samples,
                             const InspectOptions& options,
                             const std::function<void(InspectedPicture&&)>& take);
 

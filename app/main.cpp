@@ -14,6 +14,8 @@ int main(int argc, char** argv) {
   app.get_formatter()->column_width(34);
   app.option_defaults()->always_capture_default();
   ddpmts::app::add_train(app);
+  ddpmts::app::add_train_diffusion(app);
+  ddpmts::app::add_paint(app);
   ddpmts::app::add_test(app);
   ddpmts::app::add_predict(app);
   ddpmts::app::add_info(app);

@@ -115,7 +115,7 @@ void run_predict(const PredictOptions& options) {
   InspectOptions inspect;
   inspect.batch = options.batch;
   ProgressLine line;
-  inspect_samples(model, samples, inspect, [&](InspectedPicture&& found) {
+  inspect_samples(inspector_of(model), samples, inspect, [&](InspectedPicture&& found) {
     const std::string name = unique_stem(found.sample->path, names);
     if (found.result.error.empty()) {
       const FloatMap map = normalized_map(found.anomaly, size, size, model.threshold);

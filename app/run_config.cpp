@@ -1,6 +1,6 @@
 #include "app/run_config.h"
 
-#include <charconv>
+#include "app/weights_option.h"
 
 namespace ddpmts::app {
 namespace {
@@ -18,9 +18,11 @@ void visit_synthesis(Config& c, Visit&& visit) {
   visit("self_weight", c.self_weight);
   visit("texture_weight", c.texture_weight);
   visit("folder_weight", c.folder_weight);
+  visit("diffusion_weight", c.diffusion_weight);
   visit("self_opacity", c.self_opacity);
   visit("texture_opacity", c.texture_opacity);
   visit("folder_opacity", c.folder_opacity);
+  visit("diffusion_opacity", c.diffusion_opacity);
   visit("elsewhere_weight", c.elsewhere_weight);
   visit("displaced_weight", c.displaced_weight);
   visit("stained_weight", c.stained_weight);
@@ -67,6 +69,7 @@ ordered_json to_json(const RunConfig& config) {
           {"steps", config.steps},
           {"minutes", config.minutes},
           {"folder", config.folder},
+          {"bank", config.bank},
           {"held_out", config.held_out},
           {"false_alarm_rate", config.false_alarm_rate},
           {"size", config.detector.size},
@@ -102,6 +105,7 @@ RunConfig run_config_from_json(const ordered_json& stored) {
   config.steps = stored.at("steps");
   config.minutes = stored.at("minutes");
   config.folder = stored.at("folder");
+  config.bank = stored.at("bank");
   config.held_out = stored.at("held_out");
   config.false_alarm_rate = stored.at("false_alarm_rate");
   config.detector.size = stored.at("size");
@@ -142,38 +146,22 @@ RunConfig run_config_from_json(const ordered_json& stored) {
 }
 
 void set_sources(SynthesisConfig& synthesis, const std::string& text) {
-  synthesis.self_weight = synthesis.texture_weight = synthesis.folder_weight = 0.0f;
-  std::size_t begin = 0;
-  while (begin <= text.size()) {
-    const std::size_t end = std::min(text.find(',', begin), text.size());
-    const std::string item = text.substr(begin, end - begin);
-    const std::size_t equals = item.find('=');
-    const std::string name = item.substr(0, equals);
-    float weight = 1.0f;
-    if (equals != std::string::npos) {
-      const char* last = item.data() + item.size();
-      const auto parsed = std::from_chars(item.data() + equals + 1, last, weight);
-      if (parsed.ptr != last || parsed.ec != std::errc{} || !(weight >= 0.0f)) {
-        throw_error("--source {}: '{}' is no weight; write for example self=0.6,texture=0.4", text,
-                    item.substr(equals + 1));
-      }
-    }
-    if (name == "self") {
-      synthesis.self_weight = weight;
-    } else if (name == "texture") {
-      synthesis.texture_weight = weight;
-    } else if (name == "folder") {
-      synthesis.folder_weight = weight;
-    } else {
-      throw_error("--source {}: there is no source '{}'; there are self, texture and folder", text, name);
-    }
-    begin = end + 1;
-  }
+  const std::pair<const char*, float*> sources[] = {{"self", &synthesis.self_weight},
+                                                    {"texture", &synthesis.texture_weight},
+                                                    {"folder", &synthesis.folder_weight},
+                                                    {"diffusion", &synthesis.diffusion_weight}};
+  set_weights("--source", sources, text);
+}
+
+void set_flips(SynthesisConfig& synthesis, const std::string& text) {
+  synthesis.flip_horizontal = text == "horizontal" || text == "both";
+  synthesis.flip_vertical = text == "vertical" || text == "both";
 }
 
 std::string sources_text(const SynthesisConfig& synthesis) {
   std::string text = fmt::format("self={:g},texture={:g}", synthesis.self_weight, synthesis.texture_weight);
   if (synthesis.folder_weight > 0) text += fmt::format(",folder={:g}", synthesis.folder_weight);
+  if (synthesis.diffusion_weight > 0) text += fmt::format(",diffusion={:g}", synthesis.diffusion_weight);
   return text;
 }
 

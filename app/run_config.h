@@ -13,6 +13,7 @@ struct RunConfig {
   std::int64_t steps = 0;  ///< 0: by minutes
   double minutes = 10;     ///< 0: by steps
   std::string folder;      ///< pictures for the `folder` defect source; empty: none
+  std::string bank;        ///< painted defects for the `diffusion` source; empty: none
   double held_out = 0.1;   ///< share of good pictures that only set calibration and threshold
   double false_alarm_rate = 0.01;
   DetectorConfig detector;
@@ -24,9 +25,11 @@ nlohmann::ordered_json to_json(const RunConfig& config);
 /// Reads what to_json wrote; a missing key is an error (json::exception).
 RunConfig run_config_from_json(const nlohmann::ordered_json& stored);
 
-/// "self=0.6,texture=0.4", "folder=1": weights of the defect sources; a source that is not named gets 0.
+/// "self=0.6,texture=0.4", "diffusion": weights of the defect sources; as set_weights.
 /// Throws Error naming the sources that there are.
 void set_sources(SynthesisConfig& synthesis, const std::string& text);
+/// "none", "horizontal", "vertical", "both".
+void set_flips(SynthesisConfig& synthesis, const std::string& text);
 std::string sources_text(const SynthesisConfig& synthesis);
 
 TrainingSchedule parse_schedule(const std::string& text);

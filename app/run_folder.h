@@ -15,6 +15,13 @@ struct RunFolder {
   std::filesystem::path config() const { return root / "config.json"; }
   std::filesystem::path random_teacher() const { return root / "random_teacher.safetensors"; }
   std::filesystem::path log() const { return root / "training.jsonl"; }
+
+  std::filesystem::path diffusion_model() const { return root / "diffusion.safetensors"; }
+  std::filesystem::path diffusion_checkpoint() const { return root / "diffusion_checkpoint.safetensors"; }
+  std::filesystem::path diffusion_config() const { return root / "diffusion.json"; }
+  std::filesystem::path diffusion_log() const { return root / "diffusion.jsonl"; }
+  std::filesystem::path samples() const { return root / "samples"; }
+  std::filesystem::path defect_bank() const { return root / "defects"; }
 };
 
 /// "cpu" or "cuda[:index]". Throws Error on anything else.

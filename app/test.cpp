@@ -3,6 +3,7 @@
 
 #include "app/commands.h"
 #include "app/device_options.h"
+#include "app/diffusion_inspector.h"
 #include "app/interrupt.h"
 #include "app/test_run.h"
 #include "engine/files/atomic_file.h"
@@ -11,17 +12,27 @@ namespace ddpmts::app {
 namespace {
 
 struct TestOptions {
-  std::string run, data, output, precision = "auto", device = "cpu";
+  std::string run, data, output, precision = "auto", device = "cpu", detector = "student";
+  DiffusionInspectorOptions diffusion;
   TestRunOptions test;
 };
 
 void run_test_command(const TestOptions& options) {
   watch_for_interrupt();
-  const Model model = open_model(options.run, options.precision, options.device);
   const Dataset dataset = scan_dataset(options.data);
+  if (options.detector != "student") {
+    const RunFolder run{options.run};
+    const DiffusionInspector inspector(run, parse_diffusion_detector_kind(options.detector),
+                                       options.diffusion, options.precision, options.device);
+    const std::filesystem::path output =
+        options.output.empty() ? run.root / options.detector : std::filesystem::path(options.output);
+    test_run(inspector.inspector(), dataset, output, options.test);
+    return;
+  }
+  const Model model = open_model(options.run, options.precision, options.device);
   std::filesystem::path output = options.output;
   if (output.empty()) output = std::filesystem::is_directory(options.run) ? options.run : ".";
-  test_run(model, dataset, output, options.test);
+  test_run(inspector_of(model), dataset, output, options.test);
 }
 
 }  // namespace
@@ -33,7 +44,20 @@ void add_test(CLI::App& app) {
   command->add_option("run", options->run, "Run folder, or its model.safetensors")->required();
   command->add_option("data", options->data, "Dataset folder: MVTec layout, or good/ and bad/ (and masks/)")
       ->required();
-  command->add_option("-o,--output", options->output, "Folder for the results; default: the run folder");
+  command->add_option("-o,--output", options->output,
+                      "Folder for the results; default: the run folder, or the detector's in it");
+  command
+      ->add_option("--detector", options->detector,
+                   "student: the trained detector; score, reconstruct: the run's diffusion model alone")
+      ->check(CLI::IsMember({"student", "score", "reconstruct"}));
+  command->add_option("--scales", options->diffusion.timesteps, "score: timesteps to look at")
+      ->delimiter(',');
+  command->add_option("--draws", options->diffusion.draws, "score: draws of noise per timestep")
+      ->check(CLI::Range(1, 64));
+  command
+      ->add_option("--start", options->diffusion.start_timestep,
+                   "reconstruct: timestep up to which the picture is diffused")
+      ->check(CLI::NonNegativeNumber);
   command->add_option("--precision", options->precision, "auto, f32 or bf16");
   add_device_options(command, options->device);
   command->add_option("--batch", options->test.batch, "Pictures inspected at once")

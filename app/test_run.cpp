@@ -67,8 +67,8 @@ eval::GalleryItem gallery_item(const Found& found, std::size_t i, int size,
 
 }  // namespace
 
-eval::Summary test_run(const Model& model, const Dataset& dataset, const std::filesystem::path& output,
-                       const TestRunOptions& options) {
+eval::Summary test_run(const Inspector& inspector, const Dataset& dataset,
+                       const std::filesystem::path& output, const TestRunOptions& options) {
   if (dataset.test.empty()) {
     throw_error(
         "{} has no test pictures; put some under test/<type>/ or bad/, or inspect single pictures with "
@@ -77,13 +77,13 @@ eval::Summary test_run(const Model& model, const Dataset& dataset, const std::fi
         in_quotes(dataset.root));
   }
   make_folder(output);
-  const int size = static_cast<int>(model.detector->config().size);
+  const int size = static_cast<int>(inspector.size);
   Found found;
   ProgressLine line;
   InspectOptions inspect;
   inspect.batch = options.batch;
   inspect.with_masks = true;
-  const std::size_t done = inspect_samples(model, dataset.test, inspect, [&](InspectedPicture&& picture) {
+  const std::size_t done = inspect_samples(inspector, dataset.test, inspect, [&](InspectedPicture&& picture) {
     picture.result.path = std::filesystem::relative(picture.sample->path, dataset.root).string();
     found.results.push_back(std::move(picture.result));
     found.maps.push_back(std::move(picture.anomaly));
@@ -110,16 +110,15 @@ eval::Summary test_run(const Model& model, const Dataset& dataset, const std::fi
       std::any_of(found.pictures.begin(), found.pictures.end(),
                   [](const LoadedPicture& p) { return p.mask_state == MaskState::marked; });
   if (!any_marked) maps.clear();
-  const eval::Summary summary = eval::summarize(found.results, maps, model.threshold);
+  const eval::Summary summary = eval::summarize(found.results, maps, inspector.threshold);
 
   std::vector<eval::GalleryItem> gallery;
   for (const std::size_t i : choose_gallery(found, options.gallery)) {
-    gallery.push_back(gallery_item(found, i, size, model.threshold));
+    gallery.push_back(gallery_item(found, i, size, inspector.threshold));
   }
   eval::ReportText text;
   text.title = fmt::format("Inspection of {}", dataset.root.filename().string());
-  text.subtitle = fmt::format("{} pictures, {} x {}, {}", found.results.size(), size, size,
-                              name_of(model.detector->config().precision));
+  text.subtitle = fmt::format("{} pictures, {} x {}, {}", found.results.size(), size, size, inspector.name);
   write_file_atomically(output / "results.json", eval::results_json(summary, found.results));
   write_file_atomically(output / "results.csv", eval::results_csv(summary, found.results));
   write_file_atomically(output / "report.html", eval::report_html(summary, found.results, gallery, text));

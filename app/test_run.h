@@ -12,7 +12,7 @@ struct TestRunOptions {
 };
 
 /// Prints a short table and the report's path. Throws Error when the dataset has no test pictures.
-eval::Summary test_run(const Model& model, const Dataset& dataset, const std::filesystem::path& output,
-                       const TestRunOptions& options);
+eval::Summary test_run(const Inspector& inspector, const Dataset& dataset,
+                       const std::filesystem::path& output, const TestRunOptions& options);
 
 }  // namespace ddpmts::app

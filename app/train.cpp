@@ -1,8 +1,12 @@
-// `ddpmts train DATA -o RUN`: learns from good parts; then tests, when the dataset has a test set.
+// `ddpmts train DATA -o RUN`: learns from good parts; then tests, when the dataset has a test set. With the source `diffusion`
+// it first teaches the run a diffusion model and paints defects with it, as far as that is not done yet.
 #include <cstdio>
 
 #include "app/commands.h"
+#include "app/defect_bank.h"
 #include "app/device_options.h"
+#include "app/diffusion_session.h"
+#include "app/paint_options.h"
 #include "app/teacher_search.h"
 #include "app/test_run.h"
 #include "app/training_session.h"
@@ -16,7 +20,47 @@ struct TrainOptions {
   std::string run;
   std::string precision = "auto", head = "s", schedule = "joint", augment = "small", source, flip = "none";
   bool test = true;
+  // The source `diffusion`.
+  double diffusion_minutes = DiffusionRunConfig().minutes;
+  std::int64_t diffusion_steps = 0;
+  std::int64_t paint = 400;
+  PaintOptions painting;
 };
+
+// False when the program was asked to end.
+bool make_bank(const TrainOptions& o, const RunFolder& run, Device device) {
+  const RunConfig& config = o.config;
+  if (!std::filesystem::exists(run.diffusion_model())) {
+    DiffusionRunConfig diffusion;
+    diffusion.data = config.data;
+    diffusion.minutes = o.diffusion_steps > 0 ? 0 : o.diffusion_minutes;
+    diffusion.steps = o.diffusion_steps;
+    diffusion.picture_size = config.detector.size;
+    diffusion.held_out = config.held_out;
+    diffusion.precision = config.detector.precision;
+    diffusion.training.seed = config.training.seed;
+    diffusion.training.synthesis.augmentation = config.training.synthesis.augmentation;
+    diffusion.training.synthesis.flip_horizontal = config.training.synthesis.flip_horizontal;
+    diffusion.training.synthesis.flip_vertical = config.training.synthesis.flip_vertical;
+    SessionOptions session = o.session;
+    session.resume = o.session.resume && std::filesystem::exists(run.diffusion_checkpoint());
+    if (run_diffusion_training(diffusion, run, session) == SessionEnd::interrupted) return false;
+  }
+  const PaintSource source = open_paint_source(run, config.data, device);
+  if (source.trained.picture_size != config.detector.size) {
+    throw_error(
+        "the diffusion model of {} was taught with pictures of {} pixels, the detector is to have {}; "
+        "give --size {}, or another -o",
+        in_quotes(run.root), source.trained.picture_size, config.detector.size, source.trained.picture_size);
+  }
+  PaintBankOptions bank;
+  bank.count = o.paint;
+  bank.overwrite = o.session.overwrite;
+  PaintOptions painting = o.painting;
+  painting.seed = config.training.seed;
+  const DType type = type_of(config.detector.precision);
+  return paint_bank(run.defect_bank(), source.model, source.data, paint_config(painting, source), type, bank);
+}
 
 void run_train(TrainOptions& o) {
   RunConfig& config = o.config;
@@ -26,18 +70,26 @@ void run_train(TrainOptions& o) {
   config.detector.top_k = default_top_k(config.detector.size);
   config.training.schedule = parse_schedule(o.schedule);
   config.training.synthesis.augmentation = augmentation_named(o.augment);
-  config.training.synthesis.flip_horizontal = o.flip == "horizontal" || o.flip == "both";
-  config.training.synthesis.flip_vertical = o.flip == "vertical" || o.flip == "both";
+  set_flips(config.training.synthesis, o.flip);
   set_sources(config.training.synthesis, o.source);
   if (config.steps > 0) config.minutes = 0;
-  if (!o.session.resume) config.teacher = find_teacher(config.teacher);
 
   const RunFolder run{o.run};
-  if (run_training(config, run, o.session) == SessionEnd::interrupted) return;
+  SessionOptions session = o.session;
+  const bool own_bank = config.training.synthesis.diffusion_weight > 0 && config.bank.empty();
+  // A run may have been stopped before its detector began; one whose detector did goes on with the bank it began with.
+  if (own_bank) session.resume = session.resume && std::filesystem::exists(run.checkpoint());
+  if (!session.resume) config.teacher = find_teacher(config.teacher);
+  if (own_bank && !session.resume) {
+    if (!make_bank(o, run, device)) return;
+    config.bank = run.defect_bank();
+  }
+  if (run_training(config, run, session) == SessionEnd::interrupted) return;
   std::printf("model: %s\n", run.model().c_str());
   const Dataset dataset = scan_dataset(config.data);
   if (!o.test || dataset.test.empty()) return;
-  test_run(load_model(run.model(), "auto", device), dataset, run.root, {});
+  const Model model = load_model(run.model(), "auto", device);
+  test_run(inspector_of(model), dataset, run.root, {});
 }
 
 }  // namespace
@@ -66,8 +118,21 @@ void add_train(CLI::App& app) {
   add_device_options(command, o->session.device);
   command->add_option("--schedule", o->schedule, "joint (multi-task) or two-stage")
       ->check(CLI::IsMember({"joint", "two-stage"}));
-  command->add_option("--source", o->source, "Weights of the defect sources: self, texture, folder");
+  command->add_option("--source", o->source,
+                      "Weights of the defect sources: self, texture, folder, diffusion");
   command->add_option("--folder", c.folder, "Pictures for the source `folder`, for example textures");
+  command->add_option(
+      "--bank", c.bank,
+      "Painted defects for the source `diffusion` (ddpmts paint); default: the run's, made when needed");
+  command
+      ->add_option("--diffusion-minutes", o->diffusion_minutes,
+                   "Training time of the diffusion model, where the run has none yet")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--diffusion-steps", o->diffusion_steps, "Its optimiser steps, instead of minutes")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--paint", o->paint, "Defects that it paints")->check(CLI::Range(1, 1'000'000));
+  command->add_option("--form", o->painting.form, "How it paints: h1, constant, h3 or inpaint (ddpmts paint)")
+      ->check(CLI::IsMember({"h1", "constant", "h3", "inpaint"}));
   command->add_option("--augment", o->augment, "How good pictures are turned: none, small, quarter, rotate")
       ->check(CLI::IsMember({"none", "small", "quarter", "rotate"}));
   command->add_option("--flip", o->flip, "Mirror good pictures: none, horizontal, vertical, both")
@@ -76,8 +141,9 @@ void add_train(CLI::App& app) {
       ->check(CLI::PositiveNumber);
   command->add_option("--segmentation-weight", c.training.segmentation_weight, "Weight of the pixel loss")
       ->check(CLI::NonNegativeNumber);
-  command->add_option("--memory", c.memory.vectors,
-                      "Vectors of the feature memory (a third map beside distance and segmentation); 0: none")
+  command
+      ->add_option("--memory", c.memory.vectors,
+                   "Vectors of the feature memory (a third map beside distance and segmentation); 0: none")
       ->check(CLI::Range(0, 20'000));
   command->add_option("--held-out", c.held_out, "Share of good pictures that only set the threshold")
       ->check(CLI::Range(0.01, 0.9));

@@ -1,180 +1,147 @@
-// `ddpmts_bench`: how fast this machine trains and inspects. Google Benchmark's flags apply (--benchmark_filter=…).
-// It needs no data and no weights: pictures are drawn, networks start from random numbers.
-#include <benchmark/benchmark.h>
+// `ddpmts_bench`: how fast this machine computes, and how near to its roofs. Needs no data and no weights.
+// Exit codes: 0 all right, 1 a case was wrong (or, with compare, slower than allowed), 2 called wrongly.
+#include <fmt/format.h>
 
-#include <filesystem>
+#include <cstdio>
+#include <memory>
+#include <regex>
 
-#include "data/drawn_parts.h"
-#include "kernels/triplet.h"
-#include "models/detector_trainer.h"
-#include "models/diffusion_trainer.h"
-#include "models/random_teacher.h"
-#include "models/sampler.h"
+#include "bench/case.h"
+#include "bench/compare.h"
+#include "bench/machine.h"
+#include "bench/run.h"
+#include "bench/table.h"
+#include "engine/error.h"
+#include "engine/files/atomic_file.h"
 
 namespace {
 
 using namespace ddpmts;
+using namespace ddpmts::bench;
 
-constexpr std::int64_t kSize = 256;
-
-// A teacher file in a temporary place, for as long as the program runs.
-const SafetensorsFile& teacher_file() {
-  static const SafetensorsFile* file = [] {
-    const auto path = std::filesystem::temp_directory_path() / "ddpmts_bench_teacher.safetensors";
-    write_random_teacher(path, 1);
-    auto* opened = new SafetensorsFile(path);
-    std::filesystem::remove(path);
-    return opened;
-  }();
-  return *file;
-}
-
-Tensor drawn_pictures(std::int64_t count, std::int64_t size = kSize) {
-  std::vector<std::uint8_t> pixels;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const DrawnPart part = draw_part(PartKind::flange, DefectKind::none, 1, static_cast<std::uint64_t>(i),
-                                     static_cast<int>(size));
-    pixels.insert(pixels.end(), part.image.rgb.begin(), part.image.rgb.end());
+std::vector<Device> chosen_devices(DeviceChoice choice) {
+  std::vector<Device> devices;
+  if (choice != DeviceChoice::cuda) devices.push_back({});
+  if (choice == DeviceChoice::cpu) return devices;
+  const Device gpu{DeviceType::cuda, 0};
+  try {
+    static_cast<void>(describe(gpu));
+    devices.push_back(gpu);
+  } catch (const DeviceError& e) {
+    if (choice == DeviceChoice::cuda) throw UsageError(e.what());
   }
-  return Tensor::from_host<std::uint8_t>({count, size, size, 3}, pixels);
+  return devices;
 }
 
-Detector make_detector(HeadSize head, Precision precision) {
-  DetectorConfig config;
-  config.size = kSize;
-  config.head = head;
-  config.precision = precision;
-  return {NamedTensors(teacher_file(), WeightOrder::oihw), config, 1, Device{}};
-}
-
-void report(benchmark::State& state, std::int64_t batch) {
-  state.counters["img/s"] =
-      benchmark::Counter(static_cast<double>(state.iterations() * batch), benchmark::Counter::kIsRate);
-  state.counters["peak_MiB"] = static_cast<double>(memory_stats({}).peak) / 1048576.0;
-}
-
-// One training step, synthesis included: triplets, teacher twice, student, head, losses, backward, optimiser.
-void training_step(benchmark::State& state, HeadSize head, Precision precision) {
-  const std::int64_t batch = state.range(0);
-  Detector detector = make_detector(head, precision);
-  DetectorTrainingConfig config;
-  config.batch = batch;
-  DetectorTrainer trainer(detector, drawn_pictures(16), {}, config);
-  for (int i = 0; i < 3; ++i) trainer.step(0.1);
-  reset_peak_memory({});
-  for (auto _ : state) trainer.step(0.5);
-  report(state, batch);
-}
-
-// From u8 pictures to maps and scores.
-void inspection(benchmark::State& state, HeadSize head, Precision precision) {
-  const std::int64_t batch = state.range(0);
-  Detector detector = make_detector(head, precision);
-  detector.remember(drawn_pictures(8), {}, 1, 8);
-  const Tensor pictures = drawn_pictures(batch);
-  for (int i = 0; i < 3; ++i) benchmark::DoNotOptimize(detector.inspect(pictures).scores);
-  reset_peak_memory({});
-  for (auto _ : state) benchmark::DoNotOptimize(detector.inspect(pictures).scores);
-  report(state, batch);
-}
-
-// One training step of a diffusion model: pictures, noise, UNet, loss, backward, optimiser and moving average.
-void diffusion_training_step(benchmark::State& state, UNetPreset kind, std::int64_t size, DType type) {
-  const std::int64_t batch = state.range(0);
-  UNet network(preset(kind, size), 1, Device{});
-  DiffusionTrainingConfig config;
-  config.batch = batch;
-  config.type = type;
-  DiffusionTrainer trainer(network, NoiseSchedule(), drawn_pictures(16, size), config);
-  for (int i = 0; i < 2; ++i) trainer.step(0.1);
-  reset_peak_memory({});
-  for (auto _ : state) trainer.step(0.5);
-  report(state, batch);
-}
-
-// One reverse step of a batch, the last of a chain, with its start.
-void diffusion_sampling_step(benchmark::State& state, UNetPreset kind, std::int64_t size, DType type) {
-  const std::int64_t batch = state.range(0);
-  const UNet network(preset(kind, size), 1, Device{});
-  SamplerConfig config;
-  config.start_timestep = 0;
-  const Sampler sampler(network, NoiseSchedule(), config, type);
-  SampleBatch pictures;
-  for (std::int64_t i = 0; i < batch; ++i) pictures.indices.push_back(static_cast<std::uint64_t>(i));
-  pictures.pictures = drawn_pictures(batch, size);
-  for (int i = 0; i < 2; ++i) benchmark::DoNotOptimize(sampler.sample(pictures));
-  reset_peak_memory({});
-  for (auto _ : state) benchmark::DoNotOptimize(sampler.sample(pictures));
-  report(state, batch);
-}
-
-// A batch of (normal, defective, mask) from u8 pictures.
-void triplet_synthesis(benchmark::State& state) {
-  const std::int64_t batch = state.range(0);
-  const Tensor pictures = drawn_pictures(16);
-  const Tensor normal = Tensor::empty({batch, kSize, kSize, 3}, DType::bf16);
-  const Tensor defective = Tensor::empty({batch, kSize, kSize, 3}, DType::bf16);
-  const Tensor mask = Tensor::empty({batch, kSize, kSize}, DType::u8);
-  std::uint64_t sample = 0;
-  std::vector<kernels::TripletRecipe> recipes(static_cast<std::size_t>(batch));
-  for (auto _ : state) {
-    for (auto& recipe : recipes) recipe = draw_recipe({}, 1, sample++, pictures.dim(0), 0, kSize, kSize);
-    kernels::TripletArgs args;
-    args.type = DType::bf16;
-    args.n = batch;
-    args.h = args.w = kSize;
-    args.pictures = pictures.data<std::uint8_t>();
-    args.recipes = recipes.data();
-    args.normal = normal.raw();
-    args.defective = defective.raw();
-    args.mask = mask.data<std::uint8_t>();
-    kernels::cpu::triplet(args);
+Cases chosen_cases(const std::vector<Device>& devices, const Options& options) {
+  Cases chosen;
+  std::regex filter;
+  try {
+    filter = std::regex(options.filter);
+  } catch (const std::regex_error& e) {
+    throw UsageError(fmt::format("--filter {}: not a regular expression: {}", options.filter, e.what()));
   }
-  report(state, batch);
+  for (const Device device : devices) {
+    for (Case& c : all_cases(CasePlan(device, options.sweep, options.quick))) {
+      if (options.quick && !c.quick) continue;
+      if (std::regex_search(c.name, filter)) chosen.push_back(std::move(c));
+    }
+  }
+  if (chosen.empty()) {
+    throw UsageError(
+        fmt::format("no case's name holds '{}'; ddpmts_bench --list shows them", options.filter));
+  }
+  return chosen;
+}
+
+// Opened before anything is measured: a path that cannot be written is found at once. Null where none was asked for.
+std::unique_ptr<AtomicFile> output_file(const char* option, const std::filesystem::path& path) {
+  if (path.empty()) return nullptr;
+  try {
+    return std::make_unique<AtomicFile>(path);
+  } catch (const FileError& e) {
+    throw UsageError(fmt::format("{}: {}", option, e.what()));
+  }
+}
+
+void finish(const std::unique_ptr<AtomicFile>& file, const std::string& text) {
+  if (file == nullptr) return;
+  file->write(std::as_bytes(std::span(text)));
+  file->commit();
+}
+
+int run(const Options& options, const std::string& program) {
+  const std::vector<Device> devices = chosen_devices(options.device);
+  const Cases cases = chosen_cases(devices, options);
+  if (options.list) {
+    for (const Case& c : cases) std::puts(c.name.c_str());
+    return 0;
+  }
+  const auto json = output_file("--json", options.json), csv = output_file("--csv", options.csv);
+  Results results;
+  results.program = program_version();
+  results.machine = machine_facts(devices);
+  results.warnings = machine_warnings();
+  std::vector<Roofs> roofs;  // of each case's device
+  std::map<std::string, Roofs> measured;
+  for (const Device device : devices) {
+    measured[device.name()] = Roofs::measure(device);
+    results.roofs.merge(measured[device.name()].named(device));
+  }
+  for (const Case& c : cases) roofs.push_back(measured[c.device.name()]);
+
+  if (!options.google_prints) fmt::print("{}\n", header_text(results));
+  results.rows = run_cases(cases, roofs, options, program);
+  finish(json, to_json(results));
+  finish(csv, to_csv(results));
+
+  int wrong = 0;
+  for (const Row& row : results.rows) {
+    if (row.status != Status::fail) continue;
+    ++wrong;
+    fmt::print(stderr, "FAIL {}\n     {}\n     {}\n", row.name, row.check, row.command);
+  }
+  if (!options.google_prints) {
+    fmt::print(
+        "\n{} cases, {} wrong. A row again: {} --filter '^NAME$'; --json and --csv hold each row's whole "
+        "command.\n",
+        results.rows.size(), wrong, program);
+  }
+  return wrong == 0 ? 0 : 1;
+}
+
+int compare_files(const CompareOptions& options) {
+  Results before, after;
+  try {
+    before = read_results(options.before);
+    after = read_results(options.after);
+  } catch (const Error& e) {
+    throw UsageError(e.what());
+  }
+  const std::vector<Comparison> comparisons = compare(before, after, options.fail_above);
+  fmt::print("{}", comparison_text(before, after, comparisons));
+  return is_worse(comparisons) ? 1 : 0;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  const bool bf16 = has_fast_bf16(Device{});
-  benchmark::AddCustomContext("cpu", describe(Device{}));
-  for (const HeadSize head : {HeadSize::s, HeadSize::m, HeadSize::l}) {
-    for (const Precision precision : {Precision::bf16, Precision::f32}) {
-      if (precision == Precision::bf16 && !bf16) continue;
-      const std::string name = std::string("head_") + name_of(head) + "/" + name_of(precision);
-      benchmark::RegisterBenchmark(("training_step/" + name).c_str(), training_step, head, precision)
-          ->Arg(8)
-          ->Unit(benchmark::kMillisecond)
-          ->UseRealTime();
-      benchmark::RegisterBenchmark(("inspection/" + name).c_str(), inspection, head, precision)
-          ->Arg(1)
-          ->Arg(8)
-          ->Unit(benchmark::kMillisecond)
-          ->UseRealTime();
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  try {
+    if (!arguments.empty() && arguments[0] == "compare") {
+      return compare_files(parse_compare_options(std::span(arguments).subspan(1)));
     }
-  }
-  for (const auto& [kind, size] : {std::pair{UNetPreset::s, 64}, std::pair{UNetPreset::xs, 128}}) {
-    for (const DType type : {DType::bf16, DType::f32}) {
-      if (type == DType::bf16 && !bf16) continue;
-      const std::string name = fmt::format("{}/{}/{}", name_of(kind), size, name_of(type));
-      benchmark::RegisterBenchmark(("diffusion_training_step/" + name).c_str(), diffusion_training_step, kind,
-                                   size, type)
-          ->Arg(8)
-          ->Unit(benchmark::kMillisecond)
-          ->UseRealTime();
-      benchmark::RegisterBenchmark(("diffusion_sampling_step/" + name).c_str(), diffusion_sampling_step, kind,
-                                   size, type)
-          ->Arg(8)
-          ->Unit(benchmark::kMillisecond)
-          ->UseRealTime();
+    const Options options = parse_options(arguments);
+    if (options.help) {
+      fmt::print("{}", usage());
+      return 0;
     }
+    return run(options, argv[0]);
+  } catch (const UsageError& e) {
+    fmt::print(stderr, "ddpmts_bench: {}\n", e.what());
+    return 2;
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "ddpmts_bench: {}\n", e.what());
+    return 1;
   }
-  benchmark::RegisterBenchmark("triplet_synthesis", triplet_synthesis)
-      ->Arg(8)
-      ->Unit(benchmark::kMillisecond)
-      ->UseRealTime();
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  benchmark::RunSpecifiedBenchmarks();
-  return 0;
 }

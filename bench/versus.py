@@ -1,53 +1,74 @@
 #!/usr/bin/env python3
-"""Our program against the PyTorch twin, interleaved on one machine, so that every claim is a ratio from one run.
+"""Our program against the PyTorch twins, interleaved on one machine, so that every claim is a ratio from one run.
 
-    bench/versus.py --python VENV/bin/python --program build/ddpmts_bench --rounds 3
+    bench/versus.sh --rounds 3 --json versus.json
+    bench/versus.py --python VENV/bin/python --program build/ddpmts_bench --rounds 3     # with a PyTorch of your own
 
 For every case: rounds of (ours, twin in each mode), the median over rounds of each, and the ratio to the twin's best mode.
-Prints a table and, with --json FILE, writes what was measured.
+Prints a Markdown table. --json FILE writes all rows in the schema of ddpmts_bench: ours under the case's name, a twin's with
+"/torch-MODE" behind it; interval and samples of a row are those of its rounds. "ratios" holds the table.
 """
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 TWINS = Path(__file__).resolve().parent / "twins"
 
-# name, our benchmark, the twin's program and arguments, its modes
-CASES = [
-    ("training step, head s, batch 8, bf16", "training_step/head_s/bf16/8/real_time",
-     ["detector.py", "--what", "train", "--batch", "8", "--head", "s", "--precision", "bf16"], ["eager", "compile"]),
-    ("inspection, head s, batch 1, bf16", "inspection/head_s/bf16/1/real_time",
-     ["detector.py", "--what", "infer", "--batch", "1", "--head", "s", "--precision", "bf16"], ["eager", "compile", "jit"]),
-    ("inspection, head s, batch 8, bf16", "inspection/head_s/bf16/8/real_time",
-     ["detector.py", "--what", "infer", "--batch", "8", "--head", "s", "--precision", "bf16"], ["eager", "compile", "jit"]),
-    ("inspection, head l, batch 8, bf16", "inspection/head_l/bf16/8/real_time",
-     ["detector.py", "--what", "infer", "--batch", "8", "--head", "l", "--precision", "bf16"], ["eager", "compile"]),
-    ("diffusion training step, UNet s, 64 pixels, batch 8, bf16", "diffusion_training_step/s/64/bf16/8/real_time",
-     ["unet.py", "--what", "train", "--batch", "8", "--preset", "s", "--size", "64", "--precision", "bf16"], ["eager", "compile"]),
-    ("diffusion sampling step, UNet s, 64 pixels, batch 8, bf16", "diffusion_sampling_step/s/64/bf16/8/real_time",
-     ["unet.py", "--what", "sample", "--batch", "8", "--preset", "s", "--size", "64", "--precision", "bf16"], ["eager", "compile"]),
-]
+
+def detector(what, head, batch, precision):
+    return ["detector.py", "--what", what, "--batch", str(batch), "--head", head, "--precision", precision]
 
 
-def run_ours(program, benchmark, seconds, environment):
-    """Milliseconds of one iteration."""
-    command = [program, f"--benchmark_filter=^{benchmark}$", f"--benchmark_min_time={seconds}",
-               "--benchmark_format=json"]
-    output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
-    return json.loads(output)["benchmarks"][0]["real_time"]
+def unet(what, preset, size, batch, precision):
+    return ["unet.py", "--what", what, "--preset", preset, "--size", str(size), "--batch", str(batch), "--precision", precision]
+
+
+def cases(precision):
+    """(case of ddpmts_bench, the twin's program and arguments, its modes)"""
+    p = precision
+    yield f"pipelines/inspection/head_s/256/{p}/b1/cpu", detector("infer", "s", 1, p), ["eager", "compile", "jit"]
+    yield f"pipelines/inspection/head_s/256/{p}/b8/cpu", detector("infer", "s", 8, p), ["eager", "compile", "jit"]
+    yield f"pipelines/inspection/head_l/256/{p}/b8/cpu", detector("infer", "l", 8, p), ["eager", "compile", "jit"]
+    yield f"pipelines/detector_training_step/head_s/256/{p}/b8/cpu", detector("train", "s", 8, p), ["eager", "compile"]
+    yield f"pipelines/diffusion_training_step/unet_s/64/{p}/b8/cpu", unet("train", "s", 64, 8, p), ["eager", "compile"]
+    yield f"pipelines/diffusion_sampling_step/unet_s/64/{p}/b8/cpu", unet("sample", "s", 64, 8, p), ["eager", "compile"]
+    yield (f"pipelines/triplet_synthesis/256/{p}/b8/cpu", ["triplet.py", "--batch", "8", "--precision", p],
+           ["eager", "compile"])
+
+
+def run_ours(program, name, seconds, environment):
+    """The whole results of a run of one case."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run.json"
+        command = [program, "--filter", f"^{re.escape(name)}$", "--precision", name.split("/")[-3], "--seconds", str(seconds),
+                   "--json", str(path)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+        return json.loads(path.read_text())
 
 
 def run_twin(python, arguments, mode, seconds, environment):
-    """Median milliseconds of one iteration, and the whole JSON line."""
     command = [python, str(TWINS / arguments[0]), *arguments[1:], "--mode", mode, "--seconds", str(seconds),
                "--threads", environment["OMP_NUM_THREADS"]]
-    output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
-    record = json.loads(output.strip().splitlines()[-1])
-    return record["median_ms"], record
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
+    return json.loads(output.strip().splitlines()[-1])
+
+
+def over_rounds(runs, name):
+    """One row from the rows of several rounds: the median of their medians, between the least and the greatest."""
+    medians = [run["rows"][0]["hot"]["median_s"] for run in runs]
+    row = dict(runs[-1]["rows"][0], name=name)
+    row.pop("cold", None)
+    median = statistics.median(medians)
+    row["hot"] = {"samples": len(medians), "median_s": median, "p5_s": min(medians), "p95_s": max(medians),
+                  "spread": (max(medians) - min(medians)) / (2 * median)}
+    row["pictures_per_s"] = row["pictures"] / median
+    return row
 
 
 def main():
@@ -55,32 +76,43 @@ def main():
     parser.add_argument("--python", default=sys.executable, help="a Python with PyTorch")
     parser.add_argument("--program", default="build/ddpmts_bench")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--seconds", type=float, default=5, help="of timing, for each case, round and mode")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--precision", nargs="+", choices=["bf16", "f32"], default=["bf16", "f32"])
     parser.add_argument("--only", default="", help="cases whose name holds this text")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     environment = dict(os.environ, OMP_NUM_THREADS=str(options.threads))
+    wanted = [case for p in options.precision for case in cases(p) if options.only in case[0]]
+    if not wanted:
+        parser.error(f"no case's name holds '{options.only}'")
 
-    rows = []
-    for name, benchmark, arguments, modes in CASES:
-        if options.only not in name:
-            continue
-        ours, twins, last = [], {mode: [] for mode in modes}, {}
+    rows, ratios, ours, machine = [], [], None, {}
+    print("| case | ours | PyTorch eager | compiled | jit | ratio to the best |\n|---|--:|--:|--:|--:|--:|")
+    for name, arguments, modes in wanted:
+        our_runs, twin_runs = [], {mode: [] for mode in modes}
         for _ in range(options.rounds):
-            ours.append(run_ours(options.program, benchmark, options.seconds, environment))
+            our_runs.append(run_ours(options.program, name, options.seconds, environment))
             for mode in modes:
-                milliseconds, last[mode] = run_twin(options.python, arguments, mode, options.seconds, environment)
-                twins[mode].append(milliseconds)
-        our_median = statistics.median(ours)
-        medians = {mode: statistics.median(values) for mode, values in twins.items()}
-        best = min(medians, key=medians.get)
-        rows.append({"name": name, "ours_ms": ours, "twin_ms": twins, "best_twin": best,
-                     "ratio": medians[best] / our_median, "torch": last[best].get("torch")})
-        shown = ", ".join(f"{mode} {value:.1f}" for mode, value in medians.items())
-        print(f"{name:40} ours {our_median:8.1f} ms   PyTorch {shown} ms   {rows[-1]['ratio']:.2f}x", flush=True)
+                twin_runs[mode].append(run_twin(options.python, arguments, mode, options.seconds, environment))
+        ours = our_runs[-1]
+        machine.update(ours["machine"])
+        our_row = over_rounds(our_runs, name)
+        twin_rows = {mode: over_rounds(runs, f"{name}/torch-{mode}") for mode, runs in twin_runs.items()}
+        rows += [our_row, *twin_rows.values()]
+        for runs in twin_runs.values():
+            machine.update({f"twin {key}": value for key, value in runs[-1]["machine"].items() if key != "load"})
+        best = min(twin_rows, key=lambda mode: twin_rows[mode]["hot"]["median_s"])
+        ratio = twin_rows[best]["hot"]["median_s"] / our_row["hot"]["median_s"]
+        ratios.append({"name": name, "best": best, "ratio": ratio})
+        shown = [f"{1e3 * twin_rows[mode]['hot']['median_s']:.1f} ms" if mode in twin_rows else ""
+                 for mode in ("eager", "compile", "jit")]
+        print(f"| {name} | {1e3 * our_row['hot']['median_s']:.1f} ms | {' | '.join(shown)} | {ratio:.2f}x |", flush=True)
     if options.json:
-        options.json.write_text(json.dumps({"schema": 1, "threads": options.threads, "rows": rows}, indent=1) + "\n")
+        merged = {"schema": ours["schema"], "version": ours["version"], "program": "bench/versus.py", "machine": machine,
+                  "roofs": ours["roofs"], "warnings": ours["warnings"], "rows": rows, "ratios": ratios,
+                  "rounds": options.rounds}
+        options.json.write_text(json.dumps(merged, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -149,6 +149,7 @@ void draw_mask(const SynthesisConfig& config, Draws draws, const PictureSize& si
   float u = 8.0f, v = 8.0f;  // radii in pixels of 256
   switch (mask.kind) {
     case MaskKind::none:
+    case MaskKind::painted:
     case MaskKind::perlin:
       break;
     case MaskKind::blob:
@@ -355,11 +356,26 @@ void draw_texture(const SynthesisConfig& config, Draws draws, const PictureSize&
   }
 }
 
+/// A picture that a defect was painted on, lying and lit as any other; the defect where it was painted.
+void draw_painted(const SynthesisConfig& config, Draws& draws, std::span<const std::int64_t> painted_bases,
+                  TripletRecipe& recipe) {
+  recipe.opacity = draws.between(config.diffusion_opacity.low, config.diffusion_opacity.high);
+  recipe.source_picture = draws.index(static_cast<std::int64_t>(painted_bases.size()));
+  recipe.picture = painted_bases[static_cast<std::size_t>(recipe.source_picture)];
+  recipe.source_affine = recipe.affine;
+  recipe.source_border = recipe.border;
+  recipe.noise_sigma = 0.0f;
+  if (recipe.mask.kind != kernels::MaskKind::none) recipe.mask.kind = kernels::MaskKind::painted;
+}
+
 void draw_source(const SynthesisConfig& config, const Philox& random, std::int64_t picture_count,
-                 std::int64_t folder_count, const PictureSize& size, TripletRecipe& recipe) {
+                 std::int64_t folder_count, std::span<const std::int64_t> painted_bases,
+                 const PictureSize& size, TripletRecipe& recipe) {
   Draws draws(random, Part::source);
-  constexpr SourceKind kinds[] = {SourceKind::self, SourceKind::texture, SourceKind::folder};
-  recipe.source = kinds[draws.pick({config.self_weight, config.texture_weight, config.folder_weight})];
+  constexpr SourceKind kinds[] = {SourceKind::self, SourceKind::texture, SourceKind::folder,
+                                  SourceKind::painted};
+  recipe.source = kinds[draws.pick(
+      {config.self_weight, config.texture_weight, config.folder_weight, config.diffusion_weight})];
   recipe.noise_is_grey = draws.chance(0.5f) || config.grey_pictures;
   const float sigma = draws.power_of_two(1.5f, 5.3f);
   recipe.noise_sigma = draws.chance(0.3f) ? sigma : 0.0f;
@@ -369,6 +385,8 @@ void draw_source(const SynthesisConfig& config, const Philox& random, std::int64
       return draw_self(config, draws, picture_count, size, recipe);
     case SourceKind::folder:
       return draw_folder(config, draws, folder_count, size, recipe);
+    case SourceKind::painted:
+      return draw_painted(config, draws, painted_bases, recipe);
     case SourceKind::texture:
       return draw_texture(config, Draws(random, Part::texture), size, recipe);
   }
@@ -413,13 +431,15 @@ Augmentation augmentation_named(std::string_view name) {
   throw_error("unknown augmentation '{}': expected none, small, quarter or rotate", name);
 }
 
-void check(const SynthesisConfig& config, std::int64_t picture_count, std::int64_t folder_count) {
+void check(const SynthesisConfig& config, std::int64_t picture_count, std::int64_t folder_count,
+           std::span<const std::int64_t> painted_bases) {
   if (picture_count < 1 || picture_count > 0x7fffffff || folder_count < 0 || folder_count > 0x7fffffff) {
     throw_error(
         "synthesis: {} training pictures and {} folder pictures; needs 1 to 2^31 - 1 training pictures",
         picture_count, folder_count);
   }
-  check_weights("defect sources", {config.self_weight, config.texture_weight, config.folder_weight});
+  check_weights("defect sources",
+                {config.self_weight, config.texture_weight, config.folder_weight, config.diffusion_weight});
   check_weights("uses of training pictures", {config.elsewhere_weight, config.displaced_weight,
                                               config.stained_weight, config.smoothed_weight});
   check_weights("mask kinds", {config.perlin_weight, config.blob_weight, config.stroke_weight,
@@ -430,11 +450,21 @@ void check(const SynthesisConfig& config, std::int64_t picture_count, std::int64
   check_opacity("self", config.self_opacity);
   check_opacity("texture", config.texture_opacity);
   check_opacity("folder", config.folder_opacity);
+  check_opacity("diffusion", config.diffusion_opacity);
   if (config.folder_weight > 0.0f && folder_count == 0) {
     throw_error(
         "synthesis: the source 'folder' has weight {} but there are no folder pictures; give a folder, or "
         "weight 0",
         config.folder_weight);
+  }
+  if (config.diffusion_weight > 0.0f && painted_bases.empty()) {
+    throw_error("synthesis: the source 'diffusion' has weight {} but there are no painted defects",
+                config.diffusion_weight);
+  }
+  for (const std::int64_t base : painted_bases) {
+    if (base < 0 || base >= picture_count) {
+      throw_error("synthesis: a defect was painted on picture {} of {}", base, picture_count);
+    }
   }
   if (!(config.lighting >= 0.0f && config.lighting <= 0.5f)) {
     throw_error("synthesis: lighting is {}; it must lie in 0 to 0.5", config.lighting);
@@ -478,8 +508,8 @@ std::int64_t shuffled_index(std::uint64_t seed, std::uint64_t epoch, std::int64_
 
 TripletRecipe draw_recipe(const SynthesisConfig& config, std::uint64_t seed, std::uint64_t sample,
                           std::int64_t picture_count, std::int64_t folder_count, std::int64_t h,
-                          std::int64_t w) {
-  check(config, picture_count, folder_count);
+                          std::int64_t w, std::span<const std::int64_t> painted_bases) {
+  check(config, picture_count, folder_count, painted_bases);
   if (h < 1 || w < 1) throw_error<ShapeError>("draw_recipe: pictures of {}x{} pixels", h, w);
   const Philox random{seed, RandomStream::triplet, sample};
   const PictureSize size{static_cast<float>(w), static_cast<float>(h),
@@ -492,7 +522,7 @@ TripletRecipe draw_recipe(const SynthesisConfig& config, std::uint64_t seed, std
       shuffled_index(seed, sample / count, static_cast<std::int64_t>(sample % count), picture_count);
   draw_normal(config, Draws(random, Part::normal), size, recipe);
   draw_mask(config, Draws(random, Part::mask), size, recipe.mask);
-  draw_source(config, random, picture_count, folder_count, size, recipe);
+  draw_source(config, random, picture_count, folder_count, painted_bases, size, recipe);
   return recipe;
 }
 

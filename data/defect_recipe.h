@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "kernels/triplet.h"
@@ -36,9 +37,11 @@ struct SynthesisConfig {
   float self_weight = 0.6f;             ///< training pictures
   float texture_weight = 0.4f;          ///< procedural textures
   float folder_weight = 0.0f;           ///< pictures of the user's
+  float diffusion_weight = 0.0f;        ///< defects that a diffusion model painted, with masks of their own
   FloatRange self_opacity{0.2f, 1.0f};  ///< β, arXiv 2211.11317's code
   FloatRange texture_opacity{0.2f, 1.0f};
   FloatRange folder_opacity{0.2f, 1.0f};
+  FloatRange diffusion_opacity{0.5f, 1.0f};
 
   // What `self` takes from training pictures.
   float elsewhere_weight = 0.5f;   ///< any place of any picture: turned, scaled, recoloured, inverted, noised
@@ -73,8 +76,10 @@ struct SynthesisConfig {
   float lighting = 0.04f;
 };
 
-/// Throws Error if a weight, range or probability makes no sense, or `folder` has weight and folder_count is 0.
-void check(const SynthesisConfig& config, std::int64_t picture_count, std::int64_t folder_count);
+/// Throws Error if a weight, range or probability makes no sense, a source has weight and no pictures, or a painted defect's base
+/// is no training picture. painted_bases: for each painted defect the training picture that it was painted on.
+void check(const SynthesisConfig& config, std::int64_t picture_count, std::int64_t folder_count,
+           std::span<const std::int64_t> painted_bases = {});
 
 /// Position `position` of epoch `epoch`'s order: a bijection on [0, count), by a four-round Feistel network on the
 /// next even number of bits and cycle walking (Black, Rogaway, "Ciphers with arbitrary finite domains", 2002).
@@ -82,9 +87,10 @@ std::int64_t shuffled_index(std::uint64_t seed, std::uint64_t epoch, std::int64_
                             std::int64_t count);
 
 /// The recipe of sample `sample` for h×w pictures. Samples e·picture_count … (e+1)·picture_count − 1 are epoch e and
-/// show every picture once. The same arguments give the same bits on every machine. Throws as check().
+/// show every picture once, but where a painted defect brings its own. The same arguments give the same bits on every machine.
+/// Throws as check().
 kernels::TripletRecipe draw_recipe(const SynthesisConfig& config, std::uint64_t seed, std::uint64_t sample,
                                    std::int64_t picture_count, std::int64_t folder_count, std::int64_t h,
-                                   std::int64_t w);
+                                   std::int64_t w, std::span<const std::int64_t> painted_bases = {});
 
 }  // namespace ddpmts

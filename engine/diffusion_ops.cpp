@@ -274,7 +274,7 @@ Tensor time_embedding(const Tensor& timesteps, std::int64_t channels, DType type
 }
 
 NoisedPictures forward_diffusion(const Tensor& x_0, const Tensor& timesteps, const DiffusionTables& tables,
-                                 std::uint64_t seed, std::uint64_t first_sample) {
+                                 std::uint64_t seed, std::uint64_t first_sample, Prediction prediction) {
   require_map("forward_diffusion", x_0);
   require_float("forward_diffusion", x_0);
   const std::int64_t n = x_0.dim(0), steps = tables.sqrt_alphas_cumprod.count();
@@ -295,7 +295,8 @@ NoisedPictures forward_diffusion(const Tensor& x_0, const Tensor& timesteps, con
   args.seed = seed;
   args.first_sample = first_sample;
   args.x_t = result.x_t.raw();
-  args.noise = result.noise.data<float>();
+  args.target = result.target.data<float>();
+  args.velocity = prediction == Prediction::velocity;
   DDPMTS_LAUNCH(x_0.device(), forward_diffusion, args);
   return result;
 }

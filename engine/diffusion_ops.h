@@ -42,7 +42,7 @@ struct NoiseLoss {
   Tensor total;        ///< [1] f32, differentiable: mean over everything of (ε̂ − ε)²
   Tensor per_picture;  ///< [N] f32, for display
 };
-/// The simple loss of DDPM (arXiv 2006.11239 eq. 14). prediction [N,H,W,C]; noise the same shape, f32.
+/// The simple loss of DDPM (arXiv 2006.11239 eq. 14), of the noise or, with that as target, of the velocity. prediction [N,H,W,C]; noise the same shape, f32.
 NoiseLoss noise_loss(const Tensor& prediction, const Tensor& noise);
 
 // What follows records nothing.
@@ -56,13 +56,18 @@ struct DiffusionTables {
 };
 
 struct NoisedPictures {
-  Tensor x_t;    ///< shape and type of x_0
-  Tensor noise;  ///< ε, the same shape, f32
+  Tensor x_t;     ///< shape and type of x_0
+  Tensor target;  ///< what the network is to predict, the same shape, f32
 };
+
+/// noise: ε. velocity: v = sqrt(ᾱ_t)·ε − sqrt(1 − ᾱ_t)·x_0 (arXiv 2202.00512): where nearly all is noise, an error in v is as
+/// large in x_0, one in ε a hundred times larger.
+enum class Prediction : std::uint8_t { noise, velocity };
 /// x_t = sqrt(ᾱ_t)·x_0 + sqrt(1 − ᾱ_t)·ε (arXiv 2006.11239 eq. 4); picture i draws its ε from (seed, first_sample + i).
 /// timesteps [N] i32 below the tables' length.
 NoisedPictures forward_diffusion(const Tensor& x_0, const Tensor& timesteps, const DiffusionTables& tables,
-                                 std::uint64_t seed, std::uint64_t first_sample);
+                                 std::uint64_t seed, std::uint64_t first_sample,
+                                 Prediction prediction = Prediction::noise);
 
 /// One reverse step (kernels/reverse_step.h).
 struct ReverseStep {

@@ -20,12 +20,16 @@ struct ConvShape {
   bool operator==(const ConvShape&) const = default;
 };
 
+enum class ConvPass : std::uint8_t { forward, backward_data, backward_weights };
+
 /// c[m, n] = op(a)·op(b) (+ bias[n]); row-major; op transposes: a is then [k, m], b [n, k]. f32 accumulation.
 struct MatmulShape {
   std::int64_t m = 1, n = 1, k = 1;
   bool transpose_a = false, transpose_b = false;
   DType type = DType::f32;         ///< of a and b
   DType result_type = DType::f32;  ///< of c
+
+  double flops() const { return 2.0 * static_cast<double>(m * n) * static_cast<double>(k); }
   bool operator==(const MatmulShape&) const = default;
 };
 
@@ -37,6 +41,10 @@ struct AttentionShape {
   DType type = DType::f32;
 
   std::int64_t channels() const { return heads * head_channels; }
+  /// Of the two products, q·kᵀ and softmax(…)·v.
+  double forward_flops() const {
+    return 4.0 * static_cast<double>(n * tokens * tokens) * static_cast<double>(channels());
+  }
   bool operator==(const AttentionShape&) const = default;
 };
 

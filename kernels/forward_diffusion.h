@@ -1,8 +1,10 @@
 // Forward diffusion (DDPM, arXiv 2006.11239 eq. 4), noise made in registers:
 //   ε ~ N(0, I);   x_t = sqrt(ᾱ_t)·x_0 + sqrt(1 − ᾱ_t)·ε
-// Layout: x_0 and x_t [N, count] f32 or bf16 in [−1, 1] before noise; ε f32.
-// Bytes moved per element: reads x_0, writes x_t and ε once.
-// Variants: ε wanted or not.
+// and what a network is to predict from x_t: ε, or the velocity v = sqrt(ᾱ_t)·ε − sqrt(1 − ᾱ_t)·x_0 (arXiv 2202.00512
+// App. D).
+// Layout: x_0 and x_t [N, count] f32 or bf16 in [−1, 1] before noise; the target f32.
+// Bytes moved per element: reads x_0, writes x_t and the target once.
+// Variants: target ε, v or none.
 #pragma once
 
 #include "kernels/launch.h"
@@ -22,8 +24,9 @@ struct ForwardDiffusionArgs {
   /// Picture i draws from Philox(seed, RandomStream::diffusion, first_sample + i); value e from word e mod 4 of block e/4
   /// (diffusion_math.h).
   std::uint64_t first_sample = 0;
-  void* x_t = nullptr;     ///< [n, count] out
-  float* noise = nullptr;  ///< [n, count] out, ε; null: not wanted
+  void* x_t = nullptr;      ///< [n, count] out
+  float* target = nullptr;  ///< [n, count] out, ε or v; null: not wanted
+  bool velocity = false;    ///< the target is v
 };
 
 /// The same arguments give the same bits on every instruction set and thread count. x_t may alias x_0.

@@ -10,15 +10,16 @@ namespace ddpmts::kernels {
 
 /// What a stream of numbers is for. Two users of one (seed, step) never share a stream.
 enum class RandomStream : std::uint32_t {
-  weights = 1,   // parameter initialisation; step = parameter index
-  triplet = 2,   // what is drawn for a training triplet; step = sample index
-  perlin = 3,    // lattice gradients of a Perlin mask; step = sample index
-  pixel = 4,     // per-pixel noise of a defect source; step = sample index
-  split = 5,     // which good pictures are held out
-  diffusion = 6, // forward and reverse diffusion noise
-  drawing = 7,   // pictures that the program draws itself
-  texture = 8,   // procedural textures
-  dropout = 9,   // what a training step switches off
+  weights = 1,    // parameter initialisation; step = parameter index
+  triplet = 2,    // what is drawn for a training triplet; step = sample index
+  perlin = 3,     // lattice gradients of a Perlin mask; step = sample index
+  pixel = 4,      // per-pixel noise of a defect source; step = sample index
+  split = 5,      // which good pictures are held out
+  diffusion = 6,  // forward and reverse diffusion noise
+  drawing = 7,    // pictures that the program draws itself
+  texture = 8,    // procedural textures
+  dropout = 9,    // what a training step switches off
+  view = 10,      // which part of a picture a diffusion model looks at
 };
 
 struct Uint4 {
@@ -58,7 +59,9 @@ struct Philox {
 /// [0,1) with 24 bits.
 DDPMTS_HD float uniform01(std::uint32_t bits) { return static_cast<float>(bits >> 8) * 0x1p-24f; }
 /// [low, high).
-DDPMTS_HD float uniform(std::uint32_t bits, float low, float high) { return low + (high - low) * uniform01(bits); }
+DDPMTS_HD float uniform(std::uint32_t bits, float low, float high) {
+  return low + (high - low) * uniform01(bits);
+}
 /// An integer in [0, count), by multiplication; the bias is below count / 2^32.
 DDPMTS_HD std::uint32_t uniform_index(std::uint32_t bits, std::uint32_t count) {
   return static_cast<std::uint32_t>((static_cast<std::uint64_t>(bits) * count) >> 32);

@@ -1,5 +1,5 @@
 // One step of reverse diffusion, for every sampler and every disturbance:
-//   x̂_0 = clamp(x_0_from_x·x_t − x_0_from_noise·ε̂, −1, 1)
+//   x̂_0 = clamp(x_0_from_x·x_t − x_0_from_prediction·p, −1, 1),   p = ε̂, or v̂ for a network that predicts velocities
 //   x   = from_x_0·x̂_0 + from_x·x_t + σ·z,   z ~ N(0, I) made in registers
 // Ancestral sampling (arXiv 2006.11239 eq. 11) and DDIM with η (arXiv 2010.02502 eq. 12) differ in the coefficients only.
 // The disturbed forms that paint defects differ in σ only: H1 multiplies the variance by 1 + s (arXiv 2403.05897 eq. 7);
@@ -19,8 +19,8 @@ namespace ddpmts::kernels {
 
 /// What one picture needs at one step; made in double precision by models/diffusion.
 struct ReverseStepCoefficients {
-  float x_0_from_x = 1.0f;      ///< 1/sqrt(ᾱ_t)
-  float x_0_from_noise = 0.0f;  ///< sqrt(1/ᾱ_t − 1)
+  float x_0_from_x = 1.0f;           ///< 1/sqrt(ᾱ_t); for v̂ sqrt(ᾱ_t)
+  float x_0_from_prediction = 0.0f;  ///< sqrt(1/ᾱ_t − 1); for v̂ sqrt(1 − ᾱ_t)
   float from_x_0 = 1.0f;
   float from_x = 0.0f;
   float sigma = 0.0f;             ///< undisturbed

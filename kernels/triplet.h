@@ -1,7 +1,7 @@
 // One call makes a batch of training triplets (arXiv 2604.19240 Sec. 3.1–3.2): a normal picture I, the same
 // picture with a synthetic defect I_a, and the defect's mask M:   I_a = (1−M)·I + M·[(1−β)·I + β·A].
 //   A is another place of a training picture (`self`), a procedural texture, or a picture of the user's
-//   (`folder`).
+//   (`folder`), or the same place of a picture with a painted defect, whose mask is then M (`painted`).
 // Layout: pictures NHWC u8 RGB; normal and defective NHWC f32 or bf16, (u8/255 − mean)/std, zero in padding
 // channels;
 //   mask [N, H, W] u8.
@@ -23,8 +23,8 @@ namespace ddpmts::kernels {
 /// What a picture shows beyond its border: mirrored (the edge pixel twice), the edge pixel, grey level 114
 /// (the ancestor's fill, arXiv 2211.11317), or itself again.
 enum class BorderRule : std::uint8_t { reflect, replicate, constant, wrap };
-enum class SourceKind : std::uint8_t { self, texture, folder };
-enum class MaskKind : std::uint8_t { none, perlin, blob, stroke, rectangle, smooth_noise };
+enum class SourceKind : std::uint8_t { self, texture, folder, painted };
+enum class MaskKind : std::uint8_t { none, perlin, blob, stroke, rectangle, smooth_noise, painted };
 enum class TextureKind : std::uint8_t { clouds, stripes, cells, patches, checks, colour_field, grain };
 
 constexpr float kBorderLevel = 114.0f;
@@ -56,7 +56,7 @@ struct TextureRecipe {
   float keep = 0.0f;           ///< A = keep·I + colour: 1 lays the texture over the part, 0 replaces it
 };
 
-/// Where the defect goes. The centre is the one of a few candidates about which the normal picture varies most: with
+/// Where the defect goes; nothing but `kind` counts for a painted one. The centre is the one of a few candidates about which the normal picture varies most: with
 /// more than one, defects land on the part rather than on a plain background. (u, v) are pixels from the centre, turned
 /// by the angle.
 struct MaskRecipe {
@@ -93,14 +93,15 @@ struct TripletRecipe {
   MaskRecipe mask;
 
   SourceKind source = SourceKind::self;
-  std::int64_t source_picture = 0;  ///< in pictures (self) or folder_pictures (folder)
+  std::int64_t source_picture =
+      0;  ///< in pictures (self), folder_pictures (folder) or painted_pictures (painted)
   /// Where A comes from: the place itself, or (displaced) an affine about the mask's centre, after which `affine` leads
   /// to the picture: the part's own neighbourhood, bent.
   Affine source_affine;
   bool displaced = false;
   BorderRule source_border = BorderRule::wrap;
   float blur_step = 0.0f;  ///< A is the mean of 3×3 samples this many pixels apart; 0: one sample
-  ColourMap colour;        ///< self and folder
+  ColourMap colour;        ///< of pictures
   TextureRecipe texture;
   float noise_sigma = 0.0f;   ///< levels, added to A
   bool noise_is_grey = true;  ///< the same noise in all channels
@@ -113,15 +114,18 @@ static_assert(std::is_trivially_copyable_v<TripletRecipe>);
 struct TripletArgs {
   DType type = DType::f32;  ///< of normal and defective: f32 or bf16
   std::int64_t n = 0, h = 0, w = 0;
-  std::int64_t channels = 3;                      ///< of normal and defective, ≥ 3
-  const std::uint8_t* pictures = nullptr;         ///< [count, h, w, 3]
-  const std::uint8_t* folder_pictures = nullptr;  ///< [count2, h, w, 3]; null where no recipe says folder
+  std::int64_t channels = 3;                       ///< of normal and defective, ≥ 3
+  const std::uint8_t* pictures = nullptr;          ///< [count, h, w, 3]
+  const std::uint8_t* folder_pictures = nullptr;   ///< [count2, h, w, 3]; null where no recipe says folder
+  const std::uint8_t* painted_pictures = nullptr;  ///< [count3, h, w, 3]; null where no recipe says painted
+  /// [count3, h, w], 0 or 1: read at the nearest pixel; 0 outside.
+  const std::uint8_t* painted_masks = nullptr;
   /// [n], in memory of the launcher's device; picture indices must lie in the arrays above.
   const TripletRecipe* recipes = nullptr;
-  void* normal = nullptr;                         ///< [n, h, w, channels] out
-  void* defective = nullptr;                      ///< [n, h, w, channels] out
-  std::uint8_t* mask = nullptr;                   ///< [n, h, w] out, 0 or 1
-  float mean[3] = {0.485f, 0.456f, 0.406f};       ///< ImageNet's, the teacher's
+  void* normal = nullptr;                    ///< [n, h, w, channels] out
+  void* defective = nullptr;                 ///< [n, h, w, channels] out
+  std::uint8_t* mask = nullptr;              ///< [n, h, w] out, 0 or 1
+  float mean[3] = {0.485f, 0.456f, 0.406f};  ///< ImageNet's, the teacher's
   float std[3] = {0.229f, 0.224f, 0.225f};
 };
 

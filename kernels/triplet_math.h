@@ -115,6 +115,31 @@ DDPMTS_HD float mask_value(const MaskRecipe& mask, const Table& table, float dx,
   }
 }
 
+/// A painted defect's mask [h, w] at the pixel nearest to where output pixel (x, y) comes from; 0 beyond the border.
+DDPMTS_HD std::uint8_t painted_mask_at(const std::uint8_t* mask, const Affine& affine, float x, float y,
+                                       int h, int w) {
+  const int column = floor_to_int(affine.xx * x + affine.xy * y + affine.x0 + 0.5f);
+  const int row = floor_to_int(affine.yx * x + affine.yy * y + affine.y0 + 0.5f);
+  const bool inside = (column >= 0) & (column < w) & (row >= 0) & (row < h);
+  return inside && mask[row * w + column] != 0 ? 1 : 0;
+}
+
+/// Where A is taken from; null for a texture.
+DDPMTS_HD const std::uint8_t* source_picture_of(const TripletArgs& args, const TripletRecipe& recipe) {
+  const std::int64_t offset = recipe.source_picture * args.h * args.w * 3;
+  switch (recipe.source) {
+    case SourceKind::self:
+      return args.pictures + offset;
+    case SourceKind::folder:
+      return args.folder_pictures + offset;
+    case SourceKind::painted:
+      return args.painted_pictures + offset;
+    case SourceKind::texture:
+      break;
+  }
+  return nullptr;
+}
+
 /// outer(inner(x, y))
 DDPMTS_HD Affine compose(const Affine& outer, const Affine& inner) {
   Affine a;

@@ -18,6 +18,8 @@ enum class Precision { f32, bf16 };
 /// "f32", "bf16", or "auto": bf16 where the device computes on it in hardware. Throws Error on anything else.
 Precision parse_precision(const std::string& text, Device device);
 const char* name_of(Precision precision);
+/// What activations are stored in.
+inline DType type_of(Precision precision) { return precision == Precision::bf16 ? DType::bf16 : DType::f32; }
 
 /// How one map enters the combined one: z = (map − offset)·scale, in units of what held-out good pictures show.
 struct MapUnit {
@@ -76,7 +78,7 @@ class Detector {
 
   const DetectorConfig& config() const { return config_; }
   Device device() const { return device_; }
-  DType type() const { return config_.precision == Precision::bf16 ? DType::bf16 : DType::f32; }
+  DType type() const { return type_of(config_.precision); }
   const ResNetTeacher& teacher() const { return *teacher_; }
   Student& student() { return *student_; }
   const SegmentationHead& head() const { return *head_; }

@@ -8,10 +8,11 @@
 namespace ddpmts {
 
 DetectorTrainer::DetectorTrainer(Detector& detector, Tensor pictures, Tensor folder_pictures,
-                                 const DetectorTrainingConfig& config)
+                                 const DetectorTrainingConfig& config, PaintedDefects painted)
     : detector_(detector),
       pictures_(std::move(pictures)),
       folder_pictures_(std::move(folder_pictures)),
+      painted_(std::move(painted)),
       config_(config) {
   const std::int64_t size = detector.config().size;
   const auto check = [size](const char* what, const Tensor& t) {
@@ -23,6 +24,15 @@ DetectorTrainer::DetectorTrainer(Detector& detector, Tensor pictures, Tensor fol
   };
   check("pictures", pictures_);
   if (folder_pictures_) check("folder pictures", folder_pictures_);
+  if (!painted_.bases.empty()) {
+    check("painted pictures", painted_.pictures);
+    const auto count = static_cast<std::int64_t>(painted_.bases.size());
+    if (painted_.pictures.dim(0) != count || painted_.masks.shape() != Shape{count, size, size} ||
+        painted_.masks.type() != DType::u8) {
+      throw_error<ShapeError>("training: {} painted pictures with masks {} of {} defects",
+                              painted_.pictures.dim(0), painted_.masks.shape().text(), count);
+    }
+  }
   enter(stage_at(0.0));
   if (config.start_student_from_teacher) {
     const std::int64_t count = std::min<std::int64_t>(pictures_.dim(0), 16);
@@ -39,7 +49,8 @@ DetectorTrainer::Triplets DetectorTrainer::draw_triplets() const {
   for (std::int64_t i = 0; i < config_.batch; ++i) {
     const auto sample = static_cast<std::uint64_t>(steps_ * config_.batch + i);
     recipes.push_back(draw_recipe(config_.synthesis, config_.seed, sample, pictures_.dim(0),
-                                  folder_pictures_ ? folder_pictures_.dim(0) : 0, size, size));
+                                  folder_pictures_ ? folder_pictures_.dim(0) : 0, size, size,
+                                  painted_.bases));
   }
   Triplets triplets{Tensor::empty({config_.batch, size, size, 3}, detector_.type(), device),
                     Tensor::empty({config_.batch, size, size, 3}, detector_.type(), device),
@@ -53,6 +64,8 @@ DetectorTrainer::Triplets DetectorTrainer::draw_triplets() const {
   args.pictures = pictures_.data<std::uint8_t>();
   args.folder_pictures = folder_pictures_ ? folder_pictures_.data<std::uint8_t>() : nullptr;
   args.recipes = static_cast<const kernels::TripletRecipe*>(on_device.data());
+  args.painted_pictures = painted_.pictures ? painted_.pictures.data<std::uint8_t>() : nullptr;
+  args.painted_masks = painted_.masks ? painted_.masks.data<std::uint8_t>() : nullptr;
   args.normal = triplets.normal.raw();
   args.defective = triplets.defective.raw();
   args.mask = mask.data<std::uint8_t>();

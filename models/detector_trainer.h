@@ -8,6 +8,7 @@
 #include "data/defect_recipe.h"
 #include "engine/optimizer.h"
 #include "models/detector.h"
+#include "models/painted_defects.h"
 
 namespace ddpmts {
 
@@ -41,9 +42,10 @@ struct TrainingStepReport {
 
 class DetectorTrainer {
  public:
-  /// pictures [count,size,size,3] u8 good parts; folder_pictures the same shape or empty; both on the detector's device.
+  /// pictures [count,size,size,3] u8 good parts; folder_pictures the same shape or empty; painted: on these
+  /// pictures, of the same size, or none. All on the detector's device.
   DetectorTrainer(Detector& detector, Tensor pictures, Tensor folder_pictures,
-                  const DetectorTrainingConfig& config);
+                  const DetectorTrainingConfig& config, PaintedDefects painted = {});
 
   /// One optimiser step at `progress` in [0, 1) of the run, which sets learning rate and stage.
   TrainingStepReport step(double progress);
@@ -75,6 +77,7 @@ class DetectorTrainer {
 
   Detector& detector_;
   Tensor pictures_, folder_pictures_;
+  PaintedDefects painted_;
   DetectorTrainingConfig config_;
   Stage stage_ = Stage::joint;
   std::optional<Optimizer> optimizer_;

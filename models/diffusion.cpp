@@ -5,6 +5,8 @@
 #include <numbers>
 #include <utility>
 
+#include "kernels/elementwise.h"
+
 namespace ddpmts {
 namespace {
 
@@ -23,6 +25,7 @@ Kind parse(const char* what, const std::string& text, const Kind (&kinds)[kCount
 
 const char* name_of(ScheduleKind kind) { return kind == ScheduleKind::linear ? "linear" : "cosine"; }
 const char* name_of(SamplerKind kind) { return kind == SamplerKind::ancestral ? "ancestral" : "ddim"; }
+const char* name_of(Prediction prediction) { return prediction == Prediction::noise ? "noise" : "velocity"; }
 const char* name_of(ReverseVariance variance) {
   return variance == ReverseVariance::small ? "small" : "large";
 }
@@ -32,6 +35,9 @@ ScheduleKind parse_schedule_kind(const std::string& text) {
 }
 SamplerKind parse_sampler_kind(const std::string& text) {
   return parse("sampler", text, {SamplerKind::ancestral, SamplerKind::ddim});
+}
+Prediction parse_prediction(const std::string& text) {
+  return parse("prediction", text, {Prediction::noise, Prediction::velocity});
 }
 ReverseVariance parse_reverse_variance(const std::string& text) {
   return parse("reverse variance", text, {ReverseVariance::small, ReverseVariance::large});
@@ -88,7 +94,7 @@ DiffusionTables NoiseSchedule::tables(Device device) const {
 
 kernels::ReverseStepCoefficients reverse_coefficients(const ReverseSchedule& schedule, std::size_t i,
                                                       const ReverseStepOptions& options,
-                                                      const Disturbance& disturbance) {
+                                                      const Disturbance& disturbance, Prediction prediction) {
   const double a = schedule.alphas_cumprod[i];
   const double a_before = schedule.alphas_cumprod_before(i);
   const double beta = schedule.beta(i);
@@ -109,8 +115,9 @@ kernels::ReverseStepCoefficients reverse_coefficients(const ReverseSchedule& sch
   if (i == 0) variance = disturbed = 0.0;
 
   kernels::ReverseStepCoefficients c;
-  c.x_0_from_x = static_cast<float>(1.0 / std::sqrt(a));
-  c.x_0_from_noise = static_cast<float>(std::sqrt(1.0 / a - 1.0));
+  const bool velocity = prediction == Prediction::velocity;
+  c.x_0_from_x = static_cast<float>(velocity ? std::sqrt(a) : 1.0 / std::sqrt(a));
+  c.x_0_from_prediction = static_cast<float>(velocity ? std::sqrt(1.0 - a) : std::sqrt(1.0 / a - 1.0));
   c.from_x_0 = static_cast<float>(from_x_0);
   c.from_x = static_cast<float>(from_x);
   c.sigma = static_cast<float>(std::sqrt(variance));
@@ -118,6 +125,19 @@ kernels::ReverseStepCoefficients reverse_coefficients(const ReverseSchedule& sch
   c.known_scale = static_cast<float>(std::sqrt(a_before));
   c.known_sigma = static_cast<float>(std::sqrt(1.0 - a_before));
   return c;
+}
+
+Tensor to_network_range(const Tensor& pictures, DType type) {
+  Tensor result = Tensor::empty(pictures.shape(), type, pictures.device());
+  kernels::NormalizeArgs args;
+  args.type = type;
+  args.pixels = pictures.count() / 3;
+  args.src = pictures.data<std::uint8_t>();
+  args.dst = result.raw();
+  std::fill_n(args.mean, 3, 0.5f);
+  std::fill_n(args.std, 3, 0.5f);
+  DDPMTS_LAUNCH(pictures.device(), normalize_pictures, args);
+  return result;
 }
 
 }  // namespace ddpmts

@@ -84,10 +84,18 @@ struct ReverseStepOptions {
   double eta = 0.0;  ///< ddim, in [0, 1]
 };
 
+const char* name_of(Prediction prediction);
+/// Throws Error on anything but "noise", "velocity".
+Prediction parse_prediction(const std::string& text);
+
 /// Coefficients of the step from schedule.timesteps[i] to the one before (random_step is left 0). The last step, i = 0, is
 /// the clamped x̂_0: it adds no noise and no disturbance.
 kernels::ReverseStepCoefficients reverse_coefficients(const ReverseSchedule& schedule, std::size_t i,
                                                       const ReverseStepOptions& options,
-                                                      const Disturbance& disturbance);
+                                                      const Disturbance& disturbance,
+                                                      Prediction prediction = Prediction::noise);
+
+/// u8 pictures [N,H,W,3] → [−1, 1], in `type`: what diffusion models learn from.
+Tensor to_network_range(const Tensor& pictures, DType type);
 
 }  // namespace ddpmts

@@ -71,11 +71,11 @@ const std::string& metadata(const SafetensorsFile& file, const char* key) {
 }  // namespace
 
 void save_diffusion_model(const std::filesystem::path& path, const UNetConfig& config,
-                          const NoiseSchedule& schedule,
+                          const NoiseSchedule& schedule, Prediction prediction,
                           const std::vector<std::pair<std::string, Tensor>>& weights,
                           const std::string& run_configuration) {
   const json noise = {
-      {"schedule", name_of(schedule.kind())}, {"steps", schedule.steps()}, {"predicts", "noise"}};
+      {"schedule", name_of(schedule.kind())}, {"steps", schedule.steps()}, {"predicts", name_of(prediction)}};
   write_tensors(path, weights,
                 {{"format", kFormat},
                  {"version", std::to_string(kVersion)},
@@ -107,7 +107,7 @@ DiffusionModel load_diffusion_model(const std::filesystem::path& path, Device de
   try {
     config = unet_config(json::parse(unet));
     const json noise = json::parse(diffusion);
-    if (noise.at("predicts") != "noise") throw_error("it does not predict noise");
+    model.prediction = parse_prediction(noise.at("predicts").get<std::string>());
     model.schedule = NoiseSchedule(parse_schedule_kind(noise.at("schedule").get<std::string>()),
                                    noise.at("steps").get<std::int64_t>());
   } catch (const json::exception& e) {

@@ -14,12 +14,13 @@ namespace ddpmts {
 struct DiffusionModel {
   std::unique_ptr<UNet> network;
   NoiseSchedule schedule;
+  Prediction prediction = Prediction::noise;
   std::string run_configuration;  ///< JSON: how it was trained
 };
 
 /// Writes atomically. `weights` as DiffusionTrainer::averaged_tensors or UNet::tensors. Throws FileError.
 void save_diffusion_model(const std::filesystem::path& path, const UNetConfig& config,
-                          const NoiseSchedule& schedule,
+                          const NoiseSchedule& schedule, Prediction prediction,
                           const std::vector<std::pair<std::string, Tensor>>& weights,
                           const std::string& run_configuration);
 

@@ -103,10 +103,11 @@ DiffusionTrainer::Batch DiffusionTrainer::draw_batch(std::int64_t micro) const {
   std::fill_n(args.std, 3, 0.5f);
   DDPMTS_LAUNCH(device, triplet, args);
 
-  const NoisedPictures noised = forward_diffusion(x_0, batch.timesteps, tables_, config_.seed,
-                                                  static_cast<std::uint64_t>(first_sample));
+  const NoisedPictures noised =
+      forward_diffusion(x_0, batch.timesteps, tables_, config_.seed, static_cast<std::uint64_t>(first_sample),
+                        config_.prediction);
   batch.x_t = noised.x_t;
-  batch.noise = noised.noise;
+  batch.target = noised.target;
   return batch;
 }
 
@@ -126,7 +127,7 @@ DiffusionStepReport DiffusionTrainer::step(double progress) {
   const float share = 1.0f / static_cast<float>(config_.accumulation);
   for (std::int64_t micro = 0; micro < config_.accumulation; ++micro) {
     const Batch batch = draw_batch(micro);
-    const NoiseLoss loss = noise_loss(predict(batch, micro), batch.noise);
+    const NoiseLoss loss = noise_loss(predict(batch, micro), batch.target);
     const LossTerm term{loss.total, share};
     backward({&term, 1});
     const std::vector<float> per_picture = loss.per_picture.to_floats();
@@ -163,7 +164,7 @@ std::string DiffusionTrainer::first_failure() const {
     const UNetObserver observe = [&first](const UNetActivation& activation) {
       if (first.empty() && !all_finite(activation.value)) first = "the output of " + activation.name();
     };
-    const NoiseLoss loss = noise_loss(predict(batch, micro, observe), batch.noise);
+    const NoiseLoss loss = noise_loss(predict(batch, micro, observe), batch.target);
     if (!first.empty()) return first;
     if (!all_finite(loss.total)) return "the loss";
     backward(loss.total);

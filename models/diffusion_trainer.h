@@ -1,5 +1,5 @@
 // Trains a diffusion model on good pictures (DDPM, arXiv 2006.11239 Alg. 1): augmented pictures → timesteps → forward
-// diffusion → predicted noise → mean squared error → one backward pass per micro-batch → clipping, AdamW and the moving
+// diffusion → prediction → mean squared error → one backward pass per micro-batch → clipping, AdamW and the moving
 // average of the weights in one optimiser pass. Everything random is keyed by (seed, step), so a resumed run continues bit
 // for bit.
 #pragma once
@@ -16,6 +16,7 @@ struct DiffusionTrainingConfig {
   std::int64_t accumulation = 1;  ///< micro-batches of a step
   std::uint64_t seed = 0;
   DType type = DType::f32;  ///< of activations: f32 or bf16
+  Prediction prediction = Prediction::noise;
   float learning_rate = 1e-4f;
   double warmup = 0.01;  ///< share of the run
   double final_learning_rate =
@@ -92,7 +93,7 @@ class DiffusionTrainer {
 
  private:
   struct Batch {
-    Tensor x_t, noise, timesteps;
+    Tensor x_t, target, timesteps;
     std::vector<std::int32_t> timesteps_on_host;
   };
   Batch draw_batch(std::int64_t micro) const;

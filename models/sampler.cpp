@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/elementwise.h"
 #include "kernels/philox.h"
 
 namespace ddpmts {
@@ -14,20 +13,6 @@ namespace {
 constexpr std::uint64_t kDrawS = 0xffff;
 std::uint64_t random_step(std::uint64_t index, std::uint64_t draw) {
   return std::uint64_t{1} << 63 | index << 16 | draw;
-}
-
-// u8 levels → [−1, 1].
-Tensor to_range(const Tensor& pictures, DType type) {
-  Tensor result = Tensor::empty(pictures.shape(), type, pictures.device());
-  kernels::NormalizeArgs args;
-  args.type = type;
-  args.pixels = pictures.count() / 3;
-  args.src = pictures.data<std::uint8_t>();
-  args.dst = result.raw();
-  std::fill_n(args.mean, 3, 0.5f);
-  std::fill_n(args.std, 3, 0.5f);
-  DDPMTS_LAUNCH(pictures.device(), normalize_pictures, args);
-  return result;
 }
 
 }  // namespace
@@ -91,7 +76,8 @@ Tensor Sampler::start(const SampleBatch& batch) const {
   };
   const DiffusionTables tables{table(std::sqrt(a)), table(std::sqrt(1.0 - a))};
   const Tensor only_entry = Tensor::zeros({1}, DType::i32, device);
-  const Tensor pictures = config_.start_timestep >= 0 ? to_range(batch.pictures, DType::f32) : Tensor();
+  const Tensor pictures =
+      config_.start_timestep >= 0 ? to_network_range(batch.pictures, DType::f32) : Tensor();
   const auto n = static_cast<std::int64_t>(batch.indices.size());
   const Tensor x = Tensor::empty({n, size, size, 3}, DType::f32, device);
   const Tensor x_0 = Tensor::zeros(one, DType::f32, device);
@@ -125,7 +111,7 @@ Tensor Sampler::sample(const SampleBatch& batch, const std::function<void(std::i
   step.coefficients.resize(batch.indices.size());
   step.seed = config_.seed;
   step.mask = batch.mask;
-  if (batch.keep_outside) step.known = to_range(batch.pictures, type_);
+  if (batch.keep_outside) step.known = to_network_range(batch.pictures, type_);
   const Tensor x = start(batch);
   ReverseStepOutputs outputs{x.cast(type_), {}};
   if (type_ == DType::f32) outputs.next_input = x.clone();
@@ -135,7 +121,8 @@ Tensor Sampler::sample(const SampleBatch& batch, const std::function<void(std::i
     const Tensor noise =
         network_.predict(outputs.next_input, Tensor::from_host<std::int32_t>({n}, t, device));
     for (std::size_t j = 0; j < step.coefficients.size(); ++j) {
-      step.coefficients[j] = reverse_coefficients(schedule_, i, config_.step, disturbances[j]);
+      step.coefficients[j] =
+          reverse_coefficients(schedule_, i, config_.step, disturbances[j], config_.prediction);
       step.coefficients[j].random_step = random_step(batch.indices[j], i + 1);
     }
     outputs = reverse_step(x, noise, step, i == 0);

@@ -13,6 +13,7 @@
 namespace ddpmts {
 
 struct SamplerConfig {
+  Prediction prediction = Prediction::noise;  ///< what the network was taught
   ReverseStepOptions step;
   std::int64_t steps = 20;  ///< of the whole chain, as NoiseSchedule::respaced
   /// H1: every picture draws its s from this range. RealNet paints with 0.1 … 0.2 (arXiv 2403.05897).

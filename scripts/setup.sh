@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(g++ cmake ninja-build ccache pkg-config libdnnl-dev libcli11-dev nlohmann-json3-dev libfmt-dev libstb-dev
-          libgtest-dev libbenchmark-dev)
+          libgtest-dev libbenchmark-dev libeigen3-dev)
 
 missing=()
 for package in "${packages[@]}"; do

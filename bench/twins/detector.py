@@ -4,46 +4,80 @@
 
 train: teacher on I_n and I_a (no gradient, BatchNorm folded, one forward pass for both), student, head, losses,
        backward, fused AdamW on everything. The batch lies in memory, in the layout and type that the networks take.
-infer: teacher, student and head (BatchNorm folded into the convolutions unless --bn plain), to logits at a quarter of the
-       input's size; --map adds sigmoid, the resize to the input's size and the mean of the top 100 pixels.
+infer: the same work as the engine's inspection, from u8 pictures to a score each: normalisation, teacher, student and head
+       (BatchNorm folded into the convolutions unless --bn plain), cosine distances, distance to the nearest of the feature
+       memory's vectors, the three maps at the picture's size, their sum, the mean of its highest pixels.
 
-Prints one JSON line. Times are of whole steps, after a warm-up (`warm_up_s`, compilation included). `cpu_ms` is the processor
-time of all threads per step, and `load` the machine's load average at the start: where load exceeds threads, or where median
-and p5 are far apart, something else was running and the line is no result.
+Prints one line of JSON in the schema of ddpmts_bench (bench/twins/measure.py). Times are of whole steps, after a warm-up
+(`warm_up_s`, compilation included). `cpu_s` is the processor time of all threads per step, and `load` the machine's load
+average at the start: where load exceeds threads, or where median and p5 are far apart, something else was running and the
+line is no result.
 """
 
 import argparse
-import json
-import os
-import re
-import time
+import sys
 
-import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch._inductor import config as inductor_config
 
+import measure
 import networks
 
-WARM_UP_STEPS = 3
-LEAST_STEPS = 5
 SEED = 1
-TOP_PIXELS = 100
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+QUERIES_AT_ONCE = 1024  # their products with the memory stay in the cache
+
+
+def memory_features(teacher_features):
+    """Each level averaged over its neighbourhood, at layer2's resolution (models/feature_memory.h): [N,448,h,w]."""
+    layer1, layer2, layer3 = teacher_features
+    coarse = networks.upsample(F.avg_pool2d(layer3, 3, 1, 1), layer2.shape[-2:])
+    return torch.cat([F.avg_pool2d(layer1, 6, 2, 2), F.avg_pool2d(layer2, 3, 1, 1), coarse], dim=1)
+
+
+class FeatureMemory(nn.Module):
+    """Distance of each position to the nearest of the vectors: a matrix product, as |q|^2 + min_j(|c_j|^2 - 2 q c_j)."""
+
+    def __init__(self, vectors: torch.Tensor):
+        super().__init__()
+        self.register_buffer("transposed", vectors.t().contiguous())
+        self.register_buffer("norms", vectors.float().square().sum(1))
+
+    def forward(self, features):
+        n, channels, h, w = features.shape
+        queries = features.permute(0, 2, 3, 1).reshape(-1, channels)
+        norms = self.norms.to(queries.dtype)
+        nearest = [torch.addmm(norms, part, self.transposed, alpha=-2).amin(1) for part in queries.split(QUERIES_AT_ONCE)]
+        squared = torch.cat(nearest).float() + queries.float().square().sum(1)
+        return squared.clamp_min(0).sqrt().view(n, 1, h, w)
 
 
 class Inspector(nn.Module):
-    """x: [N,3,S,S] -> logits [N,1,S/4,S/4]; with_map: (probability map [N,S,S], score [N])."""
+    """u8 pictures [N,S,S,3] -> (anomaly map [N,S,S], score [N])."""
 
-    def __init__(self, teacher, student, head, with_map: bool):
+    def __init__(self, teacher, student, head, memory, dtype):
         super().__init__()
-        self.teacher, self.student, self.head, self.with_map = teacher, student, head, with_map
+        self.teacher, self.student, self.head, self.memory, self.dtype = teacher, student, head, memory, dtype
+        self.register_buffer("scale", 1.0 / (255.0 * torch.tensor(STD)).view(1, 3, 1, 1))
+        self.register_buffer("shift", -(torch.tensor(MEAN) / torch.tensor(STD)).view(1, 3, 1, 1))
 
-    def forward(self, x):
-        logits = self.head(networks.feature_product(self.teacher(x), self.student(x)))
-        if not self.with_map:
-            return logits
-        probability = networks.upsample(torch.sigmoid(logits.float()), x.shape[-2:])[:, 0]
-        return probability, probability.flatten(1).topk(TOP_PIXELS).values.mean(1)
+    def forward(self, pictures):
+        size = pictures.shape[1:3]
+        x = (pictures.permute(0, 3, 1, 2).float() * self.scale + self.shift).to(self.dtype)
+        t, s = self.teacher(x), self.student(x)
+        distance = 1.0
+        for level_t, level_s in zip(t, s):
+            cosine = (level_t * level_s).sum(1, keepdim=True, dtype=torch.float32) * networks._inverse_norms(level_t, level_s)
+            distance = distance * networks.upsample(1.0 - cosine, size)
+        logits = self.head(networks.feature_product(t, s))
+        anomaly = distance + networks.upsample(torch.sigmoid(logits.float()), size)
+        if self.memory is not None:
+            anomaly = anomaly + networks.upsample(self.memory(memory_features(t)), size)
+        anomaly = anomaly[:, 0]
+        top = max(1, (size[0] * size[1] + 100) // 200)
+        return anomaly, anomaly.flatten(1).topk(top, sorted=False).values.mean(1)
 
 
 def make_networks(options):
@@ -90,11 +124,17 @@ def training_step(options, teacher, student, head):
 def inspection_step(options, teacher, student, head):
     """Returns a function that inspects one batch."""
     dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
-    inspector = Inspector(teacher, student, head, options.map).eval()
+    generator = torch.Generator().manual_seed(SEED)
+    memory = None
+    if options.memory:
+        memory = FeatureMemory(torch.rand(options.memory, 448, generator=generator).to(dtype))
+    inspector = Inspector(teacher, student, head, memory, dtype).eval()
     if options.bn == "folded":
         networks.fold_batch_norm(inspector)
-    inspector.requires_grad_(False).to(dtype=dtype, memory_format=torch.channels_last)
-    x = pictures(options, dtype)
+    inspector.requires_grad_(False)
+    for network in (inspector.teacher, inspector.student, inspector.head):
+        network.to(dtype=dtype, memory_format=torch.channels_last)
+    x = torch.randint(0, 256, (options.batch, options.size, options.size, 3), dtype=torch.uint8, generator=generator)
     run = inspector
     if options.mode == "compile":
         inductor_config.freezing = True  # weights become constants: packed once, element-wise ops fused
@@ -110,26 +150,6 @@ def inspection_step(options, teacher, student, head):
     return step
 
 
-def measure(step, seconds: float) -> tuple[float, np.ndarray, np.ndarray]:
-    """(seconds of warm-up, milliseconds of each step, processor milliseconds of each step)."""
-    begin = time.perf_counter()
-    for _ in range(WARM_UP_STEPS):
-        step()
-    start = time.perf_counter()
-    times, cpu_times = [], []
-    while len(times) < LEAST_STEPS or time.perf_counter() - start < seconds:
-        wall, cpu = time.perf_counter(), time.process_time()
-        step()
-        times.append(1e3 * (time.perf_counter() - wall))
-        cpu_times.append(1e3 * (time.process_time() - cpu))
-    return start - begin, np.array(times), np.array(cpu_times)
-
-
-def onednn_version() -> str:
-    found = re.search(r"MKL-DNN v([\d.]+)", torch.__config__.show())
-    return found[1] if found else "none"
-
-
 def parse_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--what", choices=["train", "infer"], required=True)
@@ -139,9 +159,8 @@ def parse_options():
     parser.add_argument("--precision", choices=["bf16", "f32"], default="bf16")
     parser.add_argument("--mode", choices=["eager", "compile", "jit"], default="eager", help="jit: infer only")
     parser.add_argument("--bn", choices=["folded", "plain"], default="folded", help="infer: student's and head's BatchNorm")
-    parser.add_argument("--map", action="store_true", help="infer: full-size map and score too")
-    parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--memory", type=int, default=2048, help="infer: vectors of the feature memory; 0: none")
+    measure.add_options(parser)
     parser.add_argument("--teacher", help="ResNet-18 safetensors file; default: drawn weights, which take the same time")
     options = parser.parse_args()
     if options.size % 32 or options.size <= 0:
@@ -158,27 +177,12 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(SEED)
     make_step = training_step if options.what == "train" else inspection_step
-    load = os.getloadavg()[0]
-    warm_up, times, cpu_times = measure(make_step(options, *make_networks(options)), options.seconds)
-    plain = ["plain"] if options.what == "infer" and options.bn == "plain" else []
-    mapped = ["map"] if options.what == "infer" and options.map else []
-    name = "/".join(["detector", options.what, f"head_{options.head}", f"b{options.batch}", str(options.size),
-                     options.precision, options.mode, *plain, *mapped])
-    median = float(np.median(times))
-    print(json.dumps({
-        "name": name,
-        "median_ms": round(median, 3),
-        "p5": round(float(np.percentile(times, 5)), 3),
-        "p95": round(float(np.percentile(times, 95)), 3),
-        "n": len(times),
-        "img_per_s": round(1e3 * options.batch / median, 2),
-        "cpu_ms": round(float(np.median(cpu_times)), 3),
-        "warm_up_s": round(warm_up, 2),
-        "load": round(load, 2),
-        "torch": torch.__version__,
-        "onednn": onednn_version(),
-        "threads": options.threads,
-    }))
+    what = "detector_training_step" if options.what == "train" else "inspection"
+    name = f"pipelines/{what}/head_{options.head}/{options.size}/{options.precision}/b{options.batch}/cpu"
+    axes = {"precision": options.precision, "batch": options.batch, "size": options.size, "head": options.head}
+    if options.what == "infer":
+        axes |= {"bn": options.bn, "memory": options.memory}
+    measure.run(name, axes, options.batch, lambda: make_step(options, *make_networks(options)), options, " ".join(sys.argv))
 
 
 if __name__ == "__main__":

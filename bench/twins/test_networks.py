@@ -11,8 +11,10 @@ import unittest
 import numpy as np
 import torch
 
+import detector
 import networks
 import philox
+import triplet
 
 
 class PhiloxTest(unittest.TestCase):
@@ -137,6 +139,48 @@ class NetworksTest(unittest.TestCase):
             for k, got in enumerate(teacher(fixture["input"]), start=1):
                 want = fixture[f"layer{k}"]
                 self.assertLess(float((got - want).norm() / want.norm()), 1e-5)
+
+
+class MemoryTest(unittest.TestCase):
+    def test_nearest_distance_against_plain_loops(self):
+        generator = torch.Generator().manual_seed(3)
+        vectors = torch.rand(7, 448, generator=generator)
+        features = torch.rand(2, 448, 3, 4, generator=generator)
+        got = detector.FeatureMemory(vectors)(features)
+        self.assertEqual(tuple(got.shape), (2, 1, 3, 4))
+        for n, i, j in ((0, 0, 0), (1, 2, 3), (0, 1, 2)):
+            want = min(float((features[n, :, i, j] - v).norm()) for v in vectors)
+            self.assertAlmostEqual(float(got[n, 0, i, j]), want, delta=1e-3)
+
+    def test_features_are_means_of_neighbourhoods(self):
+        layers = [torch.ones(1, c, s, s) for c, s in ((64, 16), (128, 8), (256, 4))]
+        features = detector.memory_features(layers)
+        self.assertEqual(tuple(features.shape), (1, 448, 8, 8))
+        self.assertAlmostEqual(float(features[0, 0, 4, 4]), 1.0, delta=1e-6)
+        self.assertAlmostEqual(float(features[0, 64, 0, 0]), 4.0 / 9.0, delta=1e-6)  # zeros outside count
+        self.assertAlmostEqual(float(features[0, 0, 0, 0]), 16.0 / 36.0, delta=1e-6)
+
+
+class TripletTest(unittest.TestCase):
+    def test_pictures_differ_under_the_mask_only(self):
+        torch.manual_seed(5)
+        pictures = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+        normal, defective, mask = triplet.triplets(pictures, 16, torch.float32)
+        self.assertEqual(tuple(normal.shape), (16, 3, 64, 64))
+        self.assertEqual(tuple(mask.shape), (16, 1, 64, 64))
+        outside = (mask == 0).expand_as(normal)
+        self.assertTrue(torch.equal(normal[outside], defective[outside]))
+        self.assertGreater(int(mask.sum()), 0)
+        self.assertGreater(float((normal - defective).abs()[~outside].mean()), 0.05)
+
+    def test_noise_is_perlins(self):
+        torch.manual_seed(6)
+        noise = triplet.perlin_noise(64, 64)
+        self.assertLessEqual(float(noise.abs().max()), 1.0)
+        self.assertGreater(float(noise.max()), 0.5)
+        # Continuous where the lattice is coarse: neighbouring pixels are close, unlike white noise.
+        steps = (noise[:, :, 1:] - noise[:, :, :-1]).abs().flatten(1).median(1).values
+        self.assertLess(float(steps.min()), 0.02)
 
 
 if __name__ == "__main__":

@@ -10,20 +10,21 @@ parts as switches; names as in that paper's public checkpoints. Attention channe
 train:  noise x_0, predict the noise, mean squared error, backward, clip to norm 1, fused AdamW, moving average of the weights.
 sample: one ancestral reverse step (arXiv 2006.11239 eq. 11, x_0 clamped): UNet and the update of x_t.
 
-Prints one JSON line (see detector.py for what its fields mean).
+Prints one line of JSON in the schema of ddpmts_bench (see detector.py for what to look at).
 """
 
 import argparse
 import copy
 import dataclasses
-import json
 import math
-import os
+import sys
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+import measure
 
 GROUPS = 32
 SEED = 1
@@ -269,8 +270,7 @@ def parse_options():
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--precision", choices=["bf16", "f32"], default="bf16")
     parser.add_argument("--mode", choices=["eager", "compile"], default="eager")
-    parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--threads", type=int, default=2)
+    measure.add_options(parser)
     options = parser.parse_args()
     if not options.count and not options.what:
         parser.error("--what is needed")
@@ -285,30 +285,14 @@ def main() -> None:
                 with torch.device("meta"):
                     print(name, size, sum(p.numel() for p in UNet(preset(name, size)).parameters()))
         return
-    from detector import measure, onednn_version
-
     torch.set_num_threads(options.threads)
     torch.manual_seed(SEED)
     model = UNet(preset(options.preset, options.size)).to(memory_format=torch.channels_last)
-    load = os.getloadavg()[0]
     make_step = training_step if options.what == "train" else sampling_step
-    warm_up, times, cpu_times = measure(make_step(options, model), options.seconds)
-    median = float(np.median(times))
-    print(json.dumps({
-        "name": "/".join(["unet", options.what, options.preset, f"b{options.batch}", str(options.size),
-                          options.precision, options.mode]),
-        "median_ms": round(median, 3),
-        "p5": round(float(np.percentile(times, 5)), 3),
-        "p95": round(float(np.percentile(times, 95)), 3),
-        "n": len(times),
-        "img_per_s": round(1e3 * options.batch / median, 2),
-        "cpu_ms": round(float(np.median(cpu_times)), 3),
-        "warm_up_s": round(warm_up, 2),
-        "load": round(load, 2),
-        "torch": torch.__version__,
-        "onednn": onednn_version(),
-        "threads": options.threads,
-    }))
+    what = "diffusion_training_step" if options.what == "train" else "diffusion_sampling_step"
+    name = f"pipelines/{what}/unet_{options.preset}/{options.size}/{options.precision}/b{options.batch}/cpu"
+    axes = {"precision": options.precision, "batch": options.batch, "size": options.size, "unet": options.preset}
+    measure.run(name, axes, options.batch, lambda: make_step(options, model), options, " ".join(sys.argv))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@
 
 namespace ddpmts::cuda {
 
-enum class ConvPass : std::uint8_t { forward, backward_data, backward_weights };
-
 struct ConvPlanKey {
   int device = 0;
   ConvShape shape;  ///< channels as the library sees them, padding included

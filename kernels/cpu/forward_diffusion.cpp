@@ -1,7 +1,7 @@
 // Noised pictures and their noise (contract: kernels/forward_diffusion.h).
 // Layout: flat; chunks of 1024 values, whose noise stays in the first cache, are shared out among threads.
-// Bytes moved per element: reads x_0, writes x_t and, if wanted, ε. Drawing the noise is what takes the time.
-// Variants: f32, bf16; ε wanted or not.
+// Bytes moved per element: reads x_0, writes x_t and, if wanted, the target. Drawing the noise is what takes the time.
+// Variants: f32, bf16; target ε, v or none.
 #include "kernels/forward_diffusion.h"
 
 #include <stdexcept>
@@ -24,11 +24,13 @@ void noise_chunk(const ForwardDiffusionArgs& args, std::int64_t picture, std::in
   const std::int64_t at = picture * args.count + first;
   const T* x_0 = static_cast<const T*>(args.x_0) + at;
   T* x_t = static_cast<T*>(args.x_t) + at;
-  float* noise_out = args.noise == nullptr ? nullptr : args.noise + at;
+  float* target = args.target == nullptr ? nullptr : args.target + at;
+  const bool velocity = args.velocity;
   for_each_vector(count, [&](std::int64_t i, std::int64_t n) DDPMTS_INLINE_LAMBDA {
     const Floats z = load(noise + i);
-    store_upto(x_t + i, on_picture * load_upto(x_0 + i, n) + on_noise * z, n);
-    if (noise_out != nullptr) store_upto(noise_out + i, z, n);
+    const Floats x = load_upto(x_0 + i, n);
+    store_upto(x_t + i, on_picture * x + on_noise * z, n);
+    if (target != nullptr) store_upto(target + i, velocity ? on_picture * z - on_noise * x : z, n);
   });
 }
 

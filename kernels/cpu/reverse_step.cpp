@@ -74,7 +74,7 @@ void step_chunk(const ReverseStepArgs& args, std::int64_t picture, std::int64_t 
   for_each_vector(count, [&](std::int64_t i, std::int64_t n) DDPMTS_INLINE_LAMBDA {
     const Floats x_t = load_upto(x + i, n);
     const Floats z = load(noise + i);
-    const Floats raw = k.x_0_from_x * x_t - k.x_0_from_noise * load_upto(prediction + i, n);
+    const Floats raw = k.x_0_from_x * x_t - k.x_0_from_prediction * load_upto(prediction + i, n);
     const Floats x_0 = smaller(splat(1.0f), larger(splat(-1.0f), raw));  // NaN stays NaN
     const Floats mean = k.from_x_0 * x_0 + k.from_x * x_t;
     Floats value = mean + k.sigma_disturbed * z;

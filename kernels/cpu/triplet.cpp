@@ -89,6 +89,7 @@ std::int64_t draw_attempt(const MaskRecipe& recipe, const Centre& centre, const 
                           std::uint32_t attempt, std::int64_t h, std::int64_t w, std::uint8_t* mask) {
   switch (recipe.kind) {
     case MaskKind::none:
+    case MaskKind::painted:
       break;
     case MaskKind::perlin:
       return draw_perlin(recipe, centre, random, attempt, h, w, mask);
@@ -121,6 +122,16 @@ void draw_mask(const MaskRecipe& recipe, const Centre& centre, const Philox& ran
           const float dy = y - centre.y;
           return recipe.disc_radius * recipe.disc_radius - (dx * dx + dy * dy);
         });
+  }
+}
+
+/// The painted defect's own mask, moved as the picture is.
+void copy_mask(const std::uint8_t* painted, const Affine& affine, int h, int w, std::uint8_t* mask) {
+  for (int y = 0; y < h; ++y) {
+    for (int x = 0; x < w; ++x) {
+      mask[static_cast<std::int64_t>(y) * w + x] =
+          painted_mask_at(painted, affine, static_cast<float>(x), static_cast<float>(y), h, w);
+    }
   }
 }
 
@@ -395,12 +406,15 @@ void draw_triplet(const TripletArgs& args, std::int64_t i, const Normalise& norm
   const std::uint8_t* picture = args.pictures + recipe.picture * pixels * 3;
   const Centre centre = choose_centre(recipe, picture, h, w);
   std::uint8_t* mask = args.mask + i * pixels;
-  draw_mask(recipe.mask, centre, Philox{recipe.seed, RandomStream::perlin, recipe.step}, args.h, args.w,
-            mask);
+  if (recipe.mask.kind == MaskKind::painted) {
+    copy_mask(args.painted_masks + recipe.source_picture * pixels, recipe.affine, h, w, mask);
+  } else {
+    draw_mask(recipe.mask, centre, Philox{recipe.seed, RandomStream::perlin, recipe.step}, args.h, args.w,
+              mask);
+  }
 
   Source source;
-  source.picture = (recipe.source == SourceKind::folder ? args.folder_pictures : args.pictures) +
-                   (recipe.source == SourceKind::texture ? 0 : recipe.source_picture * pixels * 3);
+  source.picture = source_picture_of(args, recipe);
   source.affine = source_affine_about(recipe, centre.x, centre.y);
   source.texture_random = Philox{recipe.seed, RandomStream::texture, recipe.step};
   if (recipe.source == SourceKind::texture) fill_table(source.table, source.texture_random, 0);

@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(kThreads) reverse_step_kernel(const __grid_con
   Floats<kWidth> x;
 #pragma unroll
   for (int i = 0; i < kWidth; ++i) {
-    const float raw = k.x_0_from_x * x_t[i] - k.x_0_from_noise * prediction[i];
+    const float raw = k.x_0_from_x * x_t[i] - k.x_0_from_prediction * prediction[i];
     const float x_0 = raw < -1.0f ? -1.0f : raw > 1.0f ? 1.0f : raw;  // NaN stays NaN
     const float mean = k.from_x_0 * x_0 + k.from_x * x_t[i];
     x[i] = mean + k.sigma_disturbed * z[i];

@@ -140,7 +140,7 @@ __device__ __forceinline__ Centre choose_centre(const TripletRecipe& recipe, con
   return Centre{mask.centre_x[best], mask.centre_y[best]};
 }
 
-enum class Drawn : std::uint8_t { nothing, shape, disc };
+enum class Drawn : std::uint8_t { nothing, shape, disc, painted };
 
 /// One picture's mask, after find_attempt.
 struct Mask {
@@ -155,6 +155,7 @@ struct Mask {
     const float dx = x - centre.x, dy = y - centre.y;
     switch (recipe.kind) {
       case MaskKind::none:
+      case MaskKind::painted:
         break;
       case MaskKind::perlin:
         return perlin_at_pixel(lattice, x, y, static_cast<float>(size.w), static_cast<float>(size.h)) -
@@ -180,6 +181,7 @@ struct Mask {
   /// Fills lattice or table of the attempt that stands. All threads must call it.
   __device__ __forceinline__ Drawn find_attempt(const Philox& random) {
     if (recipe.kind == MaskKind::none) return Drawn::nothing;
+    if (recipe.kind == MaskKind::painted) return Drawn::painted;
     // Only the kinds that are all noise come out differently at another attempt.
     const bool another_draw = recipe.kind == MaskKind::perlin || recipe.kind == MaskKind::smooth_noise;
     const int attempts = another_draw ? recipe.perlin.max_tries : 1;
@@ -335,13 +337,18 @@ __global__ void __launch_bounds__(kThreads)
 
   Mask mask{recipe.mask, choose_centre(recipe, picture, size), size, shared_lattice(), shared_noise_table()};
   const Drawn drawn = mask.find_attempt(Philox{recipe.seed, RandomStream::perlin, recipe.step});
+  const std::uint8_t* painted_mask =
+      drawn == Drawn::painted ? args.painted_masks + recipe.source_picture * pixels : nullptr;
   bool any = false;
   for (int p = thread; p < count; p += kThreads) {
     const int row = patch.row_of(p), x = patch.x - patch.reach + p - row * width,
               y = patch.y - patch.reach + row;
     const float at_x = static_cast<float>(x), at_y = static_cast<float>(y);
     bool covered = false;
-    if (drawn != Drawn::nothing && patch.in_picture(x, y)) {
+    if (drawn == Drawn::painted) {
+      covered = patch.in_picture(x, y) &&
+                painted_mask_at(painted_mask, recipe.affine, at_x, at_y, size.h, size.w) != 0;
+    } else if (drawn != Drawn::nothing && patch.in_picture(x, y)) {
       covered = drawn == Drawn::disc ? mask.in_disc(at_x, at_y) : mask.covers(at_x, at_y);
     }
     marks[p] = covered ? kInMask : std::uint8_t{0};
@@ -349,12 +356,10 @@ __global__ void __launch_bounds__(kThreads)
   }
   any = block_sum(any ? 1 : 0) > 0;  // a barrier as well: the table's memory is free
 
-  Source source{nullptr, source_affine_about(recipe, mask.centre.x, mask.centre.y), shared_noise_table()};
-  if (recipe.source == SourceKind::texture) {
-    if (any) fill(source.table, Philox{recipe.seed, RandomStream::texture, recipe.step}, 0);
-  } else {
-    source.picture = (recipe.source == SourceKind::folder ? args.folder_pictures : args.pictures) +
-                     recipe.source_picture * pixels * 3;
+  Source source{source_picture_of(args, recipe), source_affine_about(recipe, mask.centre.x, mask.centre.y),
+                shared_noise_table()};
+  if (recipe.source == SourceKind::texture && any) {
+    fill(source.table, Philox{recipe.seed, RandomStream::texture, recipe.step}, 0);
   }
 
   const int channels = static_cast<int>(args.channels);

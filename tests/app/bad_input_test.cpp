@@ -22,7 +22,8 @@ void write_good_pictures(const std::filesystem::path& folder, int count) {
   std::filesystem::create_directories(folder);
   for (int i = 0; i < count; ++i) {
     Image image(40, 30);
-    for (std::size_t p = 0; p < image.rgb.size(); ++p) image.rgb[p] = static_cast<std::uint8_t>(p * 7 + static_cast<std::size_t>(i));
+    for (std::size_t p = 0; p < image.rgb.size(); ++p)
+      image.rgb[p] = static_cast<std::uint8_t>(p * 7 + static_cast<std::size_t>(i));
     write_png(folder / (std::to_string(i) + ".png"), image);
   }
 }
@@ -46,8 +47,8 @@ TEST(BadInput, WrongCallsExitWithTwo) {
 
 TEST(BadInput, HelpShowsEveryDefault) {
   const std::string help = run_program("train --help").output;
-  for (const char* text : {"--minutes", "--steps", "--seed", "--precision", "--size", "--head", "--augment", "256", "joint",
-                           "self=0.6,texture=0.4"}) {
+  for (const char* text : {"--minutes", "--steps", "--seed", "--precision", "--size", "--head", "--augment",
+                           "256", "joint", "self=0.6,texture=0.4"}) {
     EXPECT_NE(help.find(text), std::string::npos) << text << "\n" << help;
   }
 }
@@ -83,7 +84,8 @@ TEST(BadInput, Datasets) {
 TEST(BadInput, Teachers) {
   const TemporaryFolder folder;
   write_good_pictures(folder / "good", 5);
-  const std::string start = "train " + folder / "good" + " --size 64 --steps 1 -o " + folder / "run" + " --teacher ";
+  const std::string start =
+      "train " + folder / "good" + " --size 64 --steps 1 -o " + folder / "run" + " --teacher ";
   expect_failure(start + folder / "absent.safetensors", 1, "absent.safetensors");
   std::ofstream(folder / "garbage.safetensors") << "this is no tensor file at all";
   expect_failure(start + folder / "garbage.safetensors", 1, "garbage.safetensors");
@@ -95,8 +97,9 @@ TEST(BadInput, Outputs) {
   const TemporaryFolder folder;
   write_good_pictures(folder / "good", 5);
   std::ofstream(folder / "file") << "x";
-  expect_failure("train " + folder / "good" + " --size 64 --steps 1 -o " + folder / "file" + "/run --teacher random",
-                 1, "file/run");
+  expect_failure(
+      "train " + folder / "good" + " --size 64 --steps 1 -o " + folder / "file" + "/run --teacher random", 1,
+      "file/run");
 }
 
 TEST(BadInput, RunsThatAreNone) {
@@ -106,7 +109,8 @@ TEST(BadInput, RunsThatAreNone) {
   expect_failure("info " + folder / "good", 1, "no finished model");
   write_one_tensor(folder / "other.safetensors");
   expect_failure("info " + folder / "other.safetensors", 1, "no ddpmts model");
-  expect_failure("train " + folder / "good" + " -o " + folder / "none" + " --resume", 1, "checkpoint.safetensors");
+  expect_failure("train " + folder / "good" + " -o " + folder / "none" + " --resume", 1,
+                 "checkpoint.safetensors");
 }
 
 }  // namespace

@@ -28,7 +28,8 @@ class EndToEnd : public ::testing::Test {
 
   static std::string part(const std::string& name) { return *folder / "parts" + "/" + name; }
   static std::string train(const std::string& run, const std::string& options) {
-    return "train " + part("blister") + " -o " + *folder / run + " --teacher random --size 96 --batch 4 " + options;
+    return "train " + part("blister") + " -o " + *folder / run + " --teacher random --size 96 --batch 4 " +
+           options;
   }
   static TemporaryFolder* folder;
 };
@@ -67,7 +68,8 @@ TEST_F(EndToEnd, TrainTestPredict) {
   EXPECT_GT(read_text(*folder / "run/report.html").size(), 100'000u);
 
   // A model asked again gives the same numbers.
-  const Finished again = run_program("test " + *folder / "run" + " " + part("blister") + " -o " + *folder / "again");
+  const Finished again =
+      run_program("test " + *folder / "run" + " " + part("blister") + " -o " + *folder / "again");
   ASSERT_EQ(again.code, 0) << again.output;
   EXPECT_EQ(json::parse(read_text(*folder / "again/results.json"))["image_auroc"], results["image_auroc"]);
 
@@ -76,9 +78,11 @@ TEST_F(EndToEnd, TrainTestPredict) {
   EXPECT_NE(info.output.find("probes"), std::string::npos) << info.output;
 
   // Pictures of a folder with one bad file among them: that one is an error row, the rest is inspected.
-  std::filesystem::copy(part("blister") + "/test/missing", *folder / "inbox", std::filesystem::copy_options::recursive);
+  std::filesystem::copy(part("blister") + "/test/missing", *folder / "inbox",
+                        std::filesystem::copy_options::recursive);
   std::ofstream(*folder / "inbox/broken.png") << "no picture";
-  const Finished predicted = run_program("predict " + *folder / "run" + " " + *folder / "inbox" + " -o " + *folder / "out");
+  const Finished predicted =
+      run_program("predict " + *folder / "run" + " " + *folder / "inbox" + " -o " + *folder / "out");
   ASSERT_EQ(predicted.code, 0) << predicted.output;
   const json predictions = json::parse(read_text(*folder / "out/predictions.json"));
   ASSERT_EQ(predictions["pictures"].size(), 4u);
@@ -113,9 +117,11 @@ TEST_F(EndToEnd, SameSeedSameModelAndResumedEqualsStraight) {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
   kill(pid, SIGTERM);
-  for (int i = 0; i < 1200 && kill(pid, 0) == 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  for (int i = 0; i < 1200 && kill(pid, 0) == 0; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
   ASSERT_TRUE(std::filesystem::exists(*folder / "resumed/checkpoint.safetensors"));
-  const Finished resumed = run_program("train " + part("blister") + " -o " + *folder / "resumed" + " --resume --no-test");
+  const Finished resumed =
+      run_program("train " + part("blister") + " -o " + *folder / "resumed" + " --resume --no-test");
   ASSERT_EQ(resumed.code, 0) << resumed.output;
   expect_same_tensors(*folder / "straight/model.safetensors", *folder / "resumed/model.safetensors");
 }

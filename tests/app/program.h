@@ -17,17 +17,25 @@ struct Finished {
   std::string output;  ///< stdout and stderr together
 };
 
-inline Finished run_program(const std::string& arguments) {
-  const std::string command = std::string("\"") + DDPMTS_PROGRAM + "\" " + arguments + " 2>&1";
+/// `commands` in a shell.
+inline Finished run_shell(const std::string& commands) {
+  const std::string command = "{ " + commands + "\n} 2>&1";
   Finished finished;
   FILE* pipe = popen(command.c_str(), "r");
   if (pipe == nullptr) return finished;
   char buffer[4096];
-  while (const std::size_t count = fread(buffer, 1, sizeof buffer, pipe)) finished.output.append(buffer, count);
+  while (const std::size_t count = fread(buffer, 1, sizeof buffer, pipe))
+    finished.output.append(buffer, count);
   const int status = pclose(pipe);
   finished.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return finished;
 }
+
+inline Finished run_command(const std::string& program, const std::string& arguments) {
+  return run_shell("\"" + program + "\" " + arguments);
+}
+
+inline Finished run_program(const std::string& arguments) { return run_command(DDPMTS_PROGRAM, arguments); }
 
 inline std::string read_text(const std::filesystem::path& path) {
   std::ifstream stream(path, std::ios::binary);

@@ -143,6 +143,61 @@ TEST(DrawRecipe, WeightsChooseKinds) {
   EXPECT_EQ(masks[MaskKind::blob], 0);
 }
 
+TEST(DrawRecipe, PaintedDefectsBringTheirPicture) {
+  SynthesisConfig config;
+  config.self_weight = 1;
+  config.texture_weight = 0;
+  config.diffusion_weight = 3;
+  config.no_defect_probability = 0.25f;
+  config.diffusion_opacity = {0.6f, 0.8f};
+  config.augmentation = Augmentation::rotate;
+  const std::vector<std::int64_t> bases{4, 9, 9, 0, 7};
+  std::vector<int> times(bases.size());
+  int painted = 0, none = 0;
+  const int n = 8000;
+  for (std::uint64_t i = 0; i < n; ++i) {
+    const TripletRecipe r = draw_recipe(config, 1, i, 10, 0, 256, 256, bases);
+    if (r.source != SourceKind::painted) {
+      ASSERT_NE(r.mask.kind, MaskKind::painted);
+      ASSERT_EQ(r.picture, shuffled_index(1, i / 10, static_cast<std::int64_t>(i % 10), 10));
+      continue;
+    }
+    ++painted;
+    ASSERT_GE(r.source_picture, 0);
+    ASSERT_LT(r.source_picture, 5);
+    const auto which = static_cast<std::size_t>(r.source_picture);
+    ++times[which];
+    ASSERT_EQ(r.picture, bases[which]);
+    none += r.mask.kind == MaskKind::none ? 1 : 0;
+    ASSERT_TRUE(r.mask.kind == MaskKind::none || r.mask.kind == MaskKind::painted);
+    ASSERT_GE(r.opacity, 0.6f);
+    ASSERT_LE(r.opacity, 0.8f);
+    // It lies as its picture does, and nothing else is done to it.
+    ASSERT_EQ(std::memcmp(&r.source_affine, &r.affine, sizeof r.affine), 0);
+    ASSERT_EQ(r.source_border, r.border);
+    ASSERT_FALSE(r.displaced);
+    ASSERT_EQ(r.noise_sigma, 0.0f);
+    ASSERT_EQ(r.blur_step, 0.0f);
+    const kernels::ColourMap as_it_is;
+    ASSERT_EQ(std::memcmp(&r.colour, &as_it_is, sizeof as_it_is), 0);
+  }
+  EXPECT_NEAR(painted, n * 0.75, 5 * std::sqrt(n * 0.75 * 0.25));
+  EXPECT_NEAR(none, painted * 0.25, 5 * std::sqrt(painted * 0.25 * 0.75));
+  for (const int count : times) EXPECT_NEAR(count, painted / 5.0, 5 * std::sqrt(painted * 0.2 * 0.8));
+}
+
+TEST(DrawRecipe, PaintedDefectsThatAreThereButHaveNoWeightChangeNothing) {
+  const std::vector<std::int64_t> bases{1, 2};
+  for (std::uint64_t i = 0; i < 200; ++i) {
+    const TripletRecipe without = draw_recipe({}, 3, i, 10, 0, 96, 96);
+    const TripletRecipe with = draw_recipe({}, 3, i, 10, 0, 96, 96, bases);
+    ASSERT_NE(with.source, SourceKind::painted);
+    ASSERT_EQ(with.source, without.source);
+    ASSERT_EQ(with.picture, without.picture);
+    ASSERT_EQ(with.opacity, without.opacity);
+  }
+}
+
 TEST(DrawRecipe, OpacityStaysInItsRange) {
   SynthesisConfig config;
   config.texture_opacity = {0.3f, 0.4f};
@@ -367,6 +422,31 @@ TEST(SynthesisConfig, SaysWhatIsWrong) {
   config = {};
   config.lighting = std::nanf("");
   EXPECT_NE(message(config, 10, 0).find("lighting"), std::string::npos);
+}
+
+TEST(SynthesisConfig, SaysWhatIsWrongWithPaintedDefects) {
+  const auto message = [](const SynthesisConfig& config, const std::vector<std::int64_t>& bases) {
+    try {
+      check(config, 10, 0, bases);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  SynthesisConfig config;
+  config.diffusion_weight = 0.5f;
+  EXPECT_NE(message(config, {}).find("no painted defects"), std::string::npos);
+  EXPECT_EQ(message(config, {0, 9}), "");
+  EXPECT_NE(message(config, {0, 10}).find("picture 10 of 10"), std::string::npos);
+  EXPECT_NE(message(config, {-1}).find("picture -1 of 10"), std::string::npos);
+  config.self_weight = config.texture_weight = 0;
+  EXPECT_EQ(message(config, {3}), "") << "one source is enough";
+  config.diffusion_weight = -1;
+  EXPECT_NE(message(config, {3}).find("sources"), std::string::npos);
+  config.diffusion_weight = 1;
+  config.diffusion_opacity = {0.5f, 1.5f};
+  EXPECT_NE(message(config, {3}).find("diffusion"), std::string::npos);
+  EXPECT_THROW(draw_recipe({}, 1, 0, 10, 0, 64, 64, std::vector<std::int64_t>{12}), Error);
 }
 
 TEST(Augmentation, NamesGoBothWays) {

@@ -356,7 +356,7 @@ TEST_F(DiffusionOpsTape, ForwardDiffusionMixesPictureAndNoise) {
   const Tensor timesteps = Tensor::from_host<std::int32_t>({2}, t);
   const NoisedPictures noised = forward_diffusion(x_0, timesteps, tables, 3, 10);
   Doubles expected = doubles(x_0);
-  const Doubles noise = doubles(noised.noise);
+  const Doubles noise = doubles(noised.target);
   for (std::size_t i = 0; i < expected.size(); ++i) {
     const auto k = static_cast<std::size_t>(t[i / 768]);
     expected[i] = signal[k] * expected[i] + sigma[k] * noise[i];
@@ -367,8 +367,8 @@ TEST_F(DiffusionOpsTape, ForwardDiffusionMixesPictureAndNoise) {
   copy_bytes(second.raw(), {}, x_0.data<float>() + 768, {}, second.bytes());
   const std::vector<float> alone =
       forward_diffusion(second, Tensor::from_host<std::int32_t>({1}, {t, 1}), tables, 3, 11)
-          .noise.to_floats();
-  const std::vector<float> together = noised.noise.to_floats();
+          .target.to_floats();
+  const std::vector<float> together = noised.target.to_floats();
   EXPECT_EQ(alone, std::vector<float>(together.begin() + 768, together.end()));
 }
 

@@ -1,5 +1,8 @@
 #include "kernels/batch_norm.h"
 
+#include <array>
+
+#include "bench/shapes.h"
 #include "tests/kernels/kernel_test.h"
 
 #if DDPMTS_CPU_TESTS
@@ -24,8 +27,11 @@ struct Case {
 };
 
 std::vector<Case> all_cases() {
-  const std::int64_t shapes[][2] = {{1, 3},    {2, 16},   {7, 1},   {64, 32},   {65, 5},
-                                    {129, 65}, {90, 200}, {600, 7}, {2500, 33}, {5000, 64}};
+  std::vector<std::array<std::int64_t, 2>> shapes = {{1, 3},    {2, 16},   {7, 1},   {64, 32},   {65, 5},
+                                                     {129, 65}, {90, 200}, {600, 7}, {2500, 33}, {5000, 64}};
+  for (const bench::MapShape& map : bench::kOdd) shapes.push_back({2 * map.pixels(), map.c});
+  const bench::MapShape& coarsest = std::end(bench::kDetector256)[-1];
+  shapes.push_back({coarsest.pixels(), coarsest.c});
   std::vector<Case> cases;
   for (const auto& shape : shapes) {
     for (const DType type : {DType::f32, DType::bf16}) {

@@ -76,6 +76,29 @@ struct Call {
 const std::pair<std::int64_t, std::int64_t> kShapes[] = {
     {1, 1}, {2, 3}, {3, 5}, {1, 64}, {2, 65}, {3, 1023}, {2, 1025}, {1, 2051}, {5, 3 * 17 * 19}};
 
+// v = sqrt(ᾱ)·ε − sqrt(1 − ᾱ)·x_0, with the ε that the same arguments draw otherwise.
+TEST(ForwardDiffusion, VelocityIsTheOtherTarget) {
+  for (const auto& [n, count] : kShapes) {
+    for (const DType type : {DType::f32, DType::bf16}) {
+      test::for_each_isa([&, n = n, count = count](CpuIsa isa) {
+        Call noise(type, n, count), velocity(type, n, count);
+        velocity.args.velocity = true;
+        DDPMTS_RUN_KERNEL(isa, forward_diffusion, noise.args);
+        DDPMTS_RUN_KERNEL(isa, forward_diffusion, velocity.args);
+        for (std::int64_t i = 0; i < n * count; ++i) {
+          const auto at = static_cast<std::size_t>(i);
+          const auto t = static_cast<std::size_t>(noise.timesteps[static_cast<std::size_t>(i / count)]);
+          EXPECT_EQ(noise.x_t[at], velocity.x_t[at]);
+          const double expected =
+              static_cast<double>(noise.signal[t]) * static_cast<double>(noise.noise[at]) -
+              static_cast<double>(noise.spread[t]) * static_cast<double>(noise.x_0[at]);
+          ASSERT_NEAR(velocity.noise[at], expected, 1e-6) << at;
+        }
+      });
+    }
+  }
+}
+
 TEST(ForwardDiffusion, MatchesThePlainTwin) {
   for (const auto& [n, count] : kShapes) {
     for (const DType type : {DType::f32, DType::bf16}) {
@@ -119,7 +142,7 @@ TEST(ForwardDiffusion, SameBitsOnEveryInstructionSetAndThreadCount) {
           EXPECT_EQ(call.x_t.bytes(), expected.x_t.bytes());
           EXPECT_EQ(call.noise, expected.noise);
           Call without(type, n, count);
-          without.args.noise = nullptr;
+          without.args.target = nullptr;
           DDPMTS_RUN_KERNEL(isa, forward_diffusion, without.args);
           EXPECT_EQ(without.x_t.bytes(), expected.x_t.bytes());
         }
@@ -131,13 +154,21 @@ TEST(ForwardDiffusion, SameBitsOnEveryInstructionSetAndThreadCount) {
 #endif
 
 TEST(ForwardDiffusion, DrawsTheseBitsEverywhere) {
-  const std::pair<DType, std::uint64_t> hashes[] = {{DType::f32, 0xa01bc5e26d2fe7e6u},
-                                                    {DType::bf16, 0xb9ae7beff598a43bu}};
-  for (const auto& [type, hash] : hashes) {
+  const struct {
+    DType type;
+    bool velocity;
+    std::uint64_t hash;
+  } draws[] = {{DType::f32, false, 0xa01bc5e26d2fe7e6u},
+               {DType::bf16, false, 0xb9ae7beff598a43bu},
+               {DType::f32, true, 0xb5b278a116e432ccu},
+               {DType::bf16, true, 0x22e1e25f4da2754au}};
+  for (const auto& [type, velocity, hash] : draws) {
     Call call(type, 3, 2051);
+    call.args.velocity = velocity;
     DDPMTS_RUN_KERNEL(test::fastest_isa(), forward_diffusion, call.args);
-    const std::uint64_t of_noise = test::hash_of(call.noise.data(), call.noise.size() * sizeof(float));
-    EXPECT_EQ(test::hash_of(call.x_t.data(), 3 * 2051 * size_of(type)) ^ of_noise, hash) << name_of(type);
+    const std::uint64_t of_target = test::hash_of(call.noise.data(), call.noise.size() * sizeof(float));
+    EXPECT_EQ(test::hash_of(call.x_t.data(), 3 * 2051 * size_of(type)) ^ of_target, hash)
+        << name_of(type) << (velocity ? " velocity" : " noise");
   }
 }
 

@@ -3,6 +3,7 @@
 #include <limits>
 #include <stdexcept>
 
+#include "bench/shapes.h"
 #include "tests/kernels/kernel_test.h"
 
 #if DDPMTS_CPU_TESTS
@@ -30,9 +31,12 @@ struct Case {
 };
 
 std::vector<Case> all_cases() {
-  const Case shapes[] = {{1, 1, 1, 1},    {2, 1, 6, 3},     {1, 7, 3, 3},     {2, 5, 6, 2},
-                         {1, 9, 65, 5},   {1, 9, 65, 65},   {2, 33, 65, 1},   {5, 64, 64, 32},
-                         {3, 600, 24, 8}, {2, 701, 40, 20}, {1, 2500, 33, 11}};
+  std::vector<Case> shapes = {{1, 1, 1, 1},    {2, 1, 6, 3},     {1, 7, 3, 3},     {2, 5, 6, 2},
+                              {1, 9, 65, 5},   {1, 9, 65, 65},   {2, 33, 65, 1},   {5, 64, 64, 32},
+                              {3, 600, 24, 8}, {2, 701, 40, 20}, {1, 2500, 33, 11}};
+  for (const bench::MapShape& map : bench::kOdd) shapes.push_back({2, map.pixels(), map.c, map.groups()});
+  const bench::MapShape& coarsest = std::end(bench::kUNet64)[-1];
+  shapes.push_back({1, coarsest.pixels(), coarsest.c, coarsest.groups()});
   std::vector<Case> cases;
   for (Case c : shapes) {
     for (const DType type : {DType::f32, DType::bf16}) {

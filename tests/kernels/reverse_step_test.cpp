@@ -33,7 +33,7 @@ struct Call {
       const float s = static_cast<float>(i);
       ReverseStepCoefficients k;
       k.x_0_from_x = 1.25f + 0.1f * s;
-      k.x_0_from_noise = 0.75f;
+      k.x_0_from_prediction = 0.75f;
       k.from_x_0 = 0.4f + 0.05f * s;
       k.from_x = 0.55f;
       k.sigma = 0.2f;
@@ -85,7 +85,7 @@ double expected_value(const Call& call, std::int64_t i, std::int64_t e) {
   const double x = static_cast<double>(call.x_t[at]);
   const double z = static_cast<double>(call.noise(i, e));
   const double raw = static_cast<double>(k.x_0_from_x) * x -
-                     static_cast<double>(k.x_0_from_noise) * static_cast<double>(call.prediction[at]);
+                     static_cast<double>(k.x_0_from_prediction) * static_cast<double>(call.prediction[at]);
   const double x_0 = std::min(1.0, std::max(-1.0, raw));
   const bool inside = call.args.mask == nullptr ||
                       call.mask[static_cast<std::size_t>(i * call.args.pixels + e / call.args.channels)] != 0;
@@ -209,7 +209,7 @@ TEST(ReverseStep, AncestralSamplingIsOneSetOfCoefficients) {
       set_inputs(call, bar);
       ReverseStepCoefficients& k = call.coefficients[0];
       k.x_0_from_x = static_cast<float>(1.0 / std::sqrt(bar));
-      k.x_0_from_noise = static_cast<float>(std::sqrt(1.0 / bar - 1.0));
+      k.x_0_from_prediction = static_cast<float>(std::sqrt(1.0 / bar - 1.0));
       k.from_x_0 = static_cast<float>(std::sqrt(bar_prev) * beta / (1.0 - bar));         // eq. 7
       k.from_x = static_cast<float>(std::sqrt(alpha) * (1.0 - bar_prev) / (1.0 - bar));  // eq. 7
       k.sigma_disturbed = static_cast<float>(sigma);
@@ -241,7 +241,7 @@ TEST(ReverseStep, DdimIsAnotherSet) {
         set_inputs(call, bar);
         ReverseStepCoefficients& k = call.coefficients[0];
         k.x_0_from_x = static_cast<float>(1.0 / std::sqrt(bar));
-        k.x_0_from_noise = static_cast<float>(std::sqrt(1.0 / bar - 1.0));
+        k.x_0_from_prediction = static_cast<float>(std::sqrt(1.0 / bar - 1.0));
         // ε̂ written as (x_t − √ᾱ·x̂_0)/√(1 − ᾱ).
         k.from_x = static_cast<float>(direction / std::sqrt(1.0 - bar));
         k.from_x_0 =

@@ -39,10 +39,26 @@ struct Drawn {
   Array<std::uint8_t> mask;
 };
 
+/// Patches of a seventh by a fifth, some in and some out, so that every neighbourhood holds both.
+Array<std::uint8_t> make_masks(int h, int w) {
+  Array<std::uint8_t> masks;
+  for (int i = 0; i < kPictures; ++i) {
+    for (int y = 0; y < h; ++y) {
+      for (int x = 0; x < w; ++x) masks.push_back((x / 7 + 2 * (y / 5) + i) % 3 == 0 ? 1 : 0);
+    }
+  }
+  return masks;
+}
+
 class Scene {
  public:
   Scene(int height, int width)
-      : h(height), w(width), pictures(make_pictures(h, w, 1)), folder(make_pictures(h, w, 2)) {}
+      : h(height),
+        w(width),
+        pictures(make_pictures(h, w, 1)),
+        folder(make_pictures(h, w, 2)),
+        painted(make_pictures(h, w, 3)),
+        painted_masks(make_masks(h, w)) {}
 
   Drawn draw(CpuIsa isa, const Array<TripletRecipe>& recipes, DType type = DType::f32,
              std::int64_t channels = 3) const {
@@ -57,6 +73,8 @@ class Scene {
     args.channels = channels;
     args.pictures = pictures.data();
     args.folder_pictures = folder.data();
+    args.painted_pictures = painted.data();
+    args.painted_masks = painted_masks.data();
     args.recipes = recipes.data();
     args.normal = drawn.normal.data();
     args.defective = drawn.defective.data();
@@ -67,7 +85,7 @@ class Scene {
   Drawn draw(const TripletRecipe& recipe) const { return draw(test::fastest_isa(), {recipe}); }
 
   int h, w;
-  Array<std::uint8_t> pictures, folder;
+  Array<std::uint8_t> pictures, folder, painted, painted_masks;
 };
 
 double normalised(double level, int c) {
@@ -106,7 +124,8 @@ TripletRecipe random_recipe(std::uint64_t sample, int h, int w) {
   r.mask.wobble = draw(0, 3);
   r.mask.threshold = draw(0.1f, 0.1f);
   r.mask.perlin.threshold = 0.2f;
-  r.source = static_cast<SourceKind>(sample / 6 % 3);
+  r.source = static_cast<SourceKind>(sample / 6 % 4);
+  if (r.source == SourceKind::painted && sample % 3 != 0) r.mask.kind = MaskKind::painted;
   r.source_picture = static_cast<std::int64_t>((sample + 1) % kPictures);
   r.source_affine =
       Affine{draw(1, 0.3f), draw(0, 0.5f), draw(0, 40), draw(0, 0.5f), draw(1, 0.3f), draw(0, 40)};
@@ -309,7 +328,9 @@ PlainPixel plain_pixel(const Scene& scene, const TripletRecipe& r, const PlainTa
     a = plain_texture(r, table, x, y);
     for (int c = 0; c < 3; ++c) a.c[c] += static_cast<double>(r.texture.keep) * out.normal.c[c];
   } else {
-    const auto& pool = r.source == SourceKind::folder ? scene.folder : scene.pictures;
+    const auto& pool = r.source == SourceKind::folder    ? scene.folder
+                       : r.source == SourceKind::painted ? scene.painted
+                                                         : scene.pictures;
     const std::uint8_t* source = pool.data() + static_cast<std::size_t>(r.source_picture) * pixels;
     const int reach = r.blur_step > 0 ? 1 : 0;
     const double share = reach == 1 ? 1.0 / 9 : 1.0;
@@ -343,7 +364,7 @@ PlainPixel plain_pixel(const Scene& scene, const TripletRecipe& r, const PlainTa
 TEST(Triplet, MatchesThePlainTwin) {
   for (const auto& [h, w] : {std::pair{64, 64}, {65, 33}, {20, 301}}) {
     const Scene scene(h, w);
-    const int count = 36;
+    const int count = 48;  // each mask kind with each source
     const auto recipes = random_recipes(count, h, w);
     const Drawn drawn = scene.draw(test::fastest_isa(), recipes);
     for (int i = 0; i < count; ++i) {
@@ -521,6 +542,66 @@ TEST(Triplet, AWindowConfinesPerlinNoise) {
   EXPECT_GT(far, 0);
 }
 
+TEST(Triplet, APaintedMaskLiesAsItsPictureDoes) {
+  for (const auto& [h, w] : {std::pair{64, 64}, {65, 33}, {20, 301}}) {
+    const Scene scene(h, w);
+    int inside = 0, beyond = 0, compared = 0;
+    for (std::uint64_t sample = 0; sample < 16; ++sample) {
+      TripletRecipe r = random_recipe(sample, h, w);  // turned, scaled, sheared and moved; every border rule
+      r.source = SourceKind::painted;
+      r.mask.kind = MaskKind::painted;
+      r.mask.centres = 1;
+      r.source_picture = 2 - static_cast<std::int64_t>(sample % 3);
+      const Drawn drawn = scene.draw(r);
+      const std::uint8_t* mask = scene.painted_masks.data() + r.source_picture * h * w;
+      for (int y = 0; y < h; ++y) {
+        for (int x = 0; x < w; ++x) {
+          const Place from = moved(r.affine, {static_cast<double>(x), static_cast<double>(y)});
+          const double column = std::round(from.x), row = std::round(from.y);
+          // Halfway between two pixels float and double may choose different ones.
+          if (std::max(std::abs(from.x - column), std::abs(from.y - row)) > 0.4999) continue;
+          const bool in_picture = column >= 0 && column < w && row >= 0 && row < h;
+          const int expected = in_picture ? mask[static_cast<int>(row) * w + static_cast<int>(column)] : 0;
+          ASSERT_EQ(drawn.mask[static_cast<std::size_t>(y * w + x)], expected)
+              << h << "x" << w << " sample " << sample << " at " << x << "," << y;
+          inside += expected;
+          beyond += in_picture ? 0 : 1;
+          ++compared;
+        }
+      }
+    }
+    EXPECT_GT(compared, 15 * h * w);
+    EXPECT_GT(inside, h * w);
+    EXPECT_GT(beyond, h * w / 4);
+  }
+}
+
+TEST(Triplet, APaintedDefectThatDoesNotMoveIsAsItWasPainted) {
+  const int h = 33, w = 46;
+  const Scene scene(h, w);
+  const auto pixels = static_cast<std::size_t>(h * w);
+  for (const float opacity : {1.0f, 0.25f}) {
+    TripletRecipe r;
+    r.picture = 1;
+    r.source = SourceKind::painted;
+    r.mask.kind = MaskKind::painted;
+    r.source_picture = 2;
+    r.opacity = opacity;
+    const Drawn drawn = scene.draw(r);
+    for (std::size_t p = 0; p < pixels; ++p) {
+      ASSERT_EQ(drawn.mask[p], scene.painted_masks[2 * pixels + p]);
+      for (std::size_t c = 0; c < 3; ++c) {
+        const double normal = scene.pictures[3 * (pixels + p) + c];
+        const double painted = scene.painted[3 * (2 * pixels + p) + c];
+        const double expected =
+            drawn.mask[p] == 0 ? normal : std::lerp(normal, painted, static_cast<double>(opacity));
+        ASSERT_NEAR(static_cast<double>(drawn.defective[3 * p + c]),
+                    normalised(expected, static_cast<int>(c)), 1e-5);
+      }
+    }
+  }
+}
+
 TEST(Triplet, AnEmptyMaskBecomesADiscOnlyIfWanted) {
   const Scene scene(40, 50);
   TripletRecipe r;
@@ -633,7 +714,7 @@ TEST(Triplet, TheIdentityRecipeReturnsThePicture) {
 
 TEST(Triplet, NoOpacityMeansNoChange) {
   const Scene scene(48, 48);
-  auto recipes = random_recipes(18, 48, 48);
+  auto recipes = random_recipes(24, 48, 48);
   for (TripletRecipe& r : recipes) r.opacity = 0;
   const Drawn drawn = scene.draw(test::fastest_isa(), recipes);
   EXPECT_EQ(drawn.defective.bytes(), drawn.normal.bytes());
@@ -642,7 +723,7 @@ TEST(Triplet, NoOpacityMeansNoChange) {
 
 TEST(Triplet, NothingChangesOutsideTheMask) {
   const Scene scene(48, 48);
-  const Drawn drawn = scene.draw(test::fastest_isa(), random_recipes(36, 48, 48));
+  const Drawn drawn = scene.draw(test::fastest_isa(), random_recipes(48, 48, 48));
   int changed_inside = 0;
   for (std::size_t p = 0; p < drawn.mask.size(); ++p) {
     for (std::size_t c = 0; c < 3; ++c) {
@@ -660,7 +741,7 @@ TEST(Triplet, NothingChangesOutsideTheMask) {
 
 TEST(Triplet, Bf16AndPaddingChannels) {
   const Scene scene(31, 29);
-  const auto recipes = random_recipes(18, 31, 29);
+  const auto recipes = random_recipes(24, 31, 29);
   const Drawn plain = scene.draw(test::fastest_isa(), recipes);
   const Drawn padded = scene.draw(test::fastest_isa(), recipes, DType::bf16, 8);
   EXPECT_EQ(padded.mask, plain.mask);
@@ -679,7 +760,7 @@ TEST(Triplet, Bf16AndPaddingChannels) {
 TEST(Triplet, SameBitsOnEveryDevice) {
   const int h = 37, w = 75;
   const Scene scene(h, w);
-  auto recipes = random_recipes(42, h, w);
+  auto recipes = random_recipes(48, h, w);
   for (std::size_t i = 0; i < recipes.size(); ++i) {
     if (i % 2 == 0) recipes[i].noise_sigma = 15;
     recipes[i].noise_is_grey = i % 4 == 0;
@@ -689,10 +770,10 @@ TEST(Triplet, SameBitsOnEveryDevice) {
   }
   test::for_each_isa([&](CpuIsa isa) {
     const Drawn drawn = scene.draw(isa, recipes, DType::bf16, 8);
-    EXPECT_EQ(test::hash_of(drawn.mask.data(), drawn.mask.size()), 0xba0d116ec9e4615cu);
-    EXPECT_EQ(test::hash_of(drawn.normal.bytes().data(), drawn.normal.bytes().size()), 0xfd2f271e9b138ec9u);
+    EXPECT_EQ(test::hash_of(drawn.mask.data(), drawn.mask.size()), 0x805ede49d73c52d6u);
+    EXPECT_EQ(test::hash_of(drawn.normal.bytes().data(), drawn.normal.bytes().size()), 0x2a0a11dd0f2f8e09u);
     EXPECT_EQ(test::hash_of(drawn.defective.bytes().data(), drawn.defective.bytes().size()),
-              0x5d1cceaa32d25df6u);
+              0x21ec550ccec35f66u);
   });
 }
 
@@ -701,7 +782,7 @@ TEST(Triplet, SameBitsOnEveryInstructionSetAndThreadCount) {
   const int threads = omp_get_max_threads();
   for (const auto& [h, w] : {std::pair{64, 64}, {65, 33}, {1, 1}, {3, 523}}) {
     const Scene scene(h, w);
-    auto recipes = random_recipes(126, h, w);  // each mask kind with each source and texture
+    auto recipes = random_recipes(168, h, w);  // each mask kind with each source and texture
     for (std::size_t i = 0; i < recipes.size(); i += 2) {
       recipes[i].noise_sigma = 15;
       recipes[i].noise_is_grey = i % 4 == 0;

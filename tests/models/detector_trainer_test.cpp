@@ -3,6 +3,8 @@
 
 #include <cmath>
 
+#include "kernels/mask_downsample.h"
+#include "kernels/triplet.h"
 #include "models/model_file.h"
 #include "tests/models/model_test.h"
 
@@ -252,6 +254,166 @@ TEST_F(DetectorTraining, UserPicturesOfDefectsAreUsed) {
     return snapshot(*detector);
   };
   EXPECT_FALSE(differences(after(70), after(71)).empty());
+}
+
+/// The patch of a painted defect: dark blue, in the same place of masks and pictures, another one for each.
+PaintedDefects made_up_defects(const Tensor& good, const std::vector<std::int64_t>& bases) {
+  const std::int64_t size = good.dim(1);
+  std::vector<std::uint8_t> pictures, masks;
+  for (std::size_t i = 0; i < bases.size(); ++i) {
+    std::vector<std::uint8_t> picture = good.slice(bases[i], 1).to_host<std::uint8_t>();
+    std::vector<std::uint8_t> mask(static_cast<std::size_t>(size * size), 0);
+    const auto first = static_cast<std::int64_t>(8 + 7 * i);
+    for (std::int64_t y = first; y < first + 21; ++y) {
+      for (std::int64_t x = 5 + first / 2; x < 5 + first / 2 + 17; ++x) {
+        const auto p = static_cast<std::size_t>(y * size + x);
+        mask[p] = 1;
+        picture[3 * p] = picture[3 * p + 1] = 10;
+        picture[3 * p + 2] = 230;
+      }
+    }
+    pictures.insert(pictures.end(), picture.begin(), picture.end());
+    masks.insert(masks.end(), mask.begin(), mask.end());
+  }
+  const auto count = static_cast<std::int64_t>(bases.size());
+  return {Tensor::from_host<std::uint8_t>({count, size, size, 3}, pictures),
+          Tensor::from_host<std::uint8_t>({count, size, size}, masks),
+          bases,
+          {},
+          {}};
+}
+
+DetectorTrainingConfig only_painted() {
+  DetectorTrainingConfig config = small_training();
+  config.batch = 4;
+  config.synthesis.no_defect_probability = 0.0f;
+  config.synthesis.self_weight = config.synthesis.texture_weight = 0.0f;
+  config.synthesis.diffusion_weight = 1.0f;
+  config.synthesis.augmentation = Augmentation::rotate;
+  return config;
+}
+
+TEST_F(DetectorTraining, PaintedDefectsLieAsTheirPicturesDo) {
+  const std::int64_t size = 64;
+  const Tensor good = part_pictures(12, size, 4);
+  const PaintedDefects painted = made_up_defects(good, {7, 2, 7, 11});
+  const DetectorTrainingConfig config = only_painted();
+  const auto detector = teacher_.detector(small_config());
+  DetectorTrainer trainer(*detector, good, {}, config, painted);
+
+  // The step's triplets by hand: the mask moved pixel by pixel, I_a = I where it is 0.
+  std::vector<kernels::TripletRecipe> recipes;
+  for (std::uint64_t i = 0; i < 4; ++i) {
+    recipes.push_back(draw_recipe(config.synthesis, config.seed, i, 12, 0, size, size, painted.bases));
+  }
+  const Tensor normal = Tensor::empty({4, size, size, 3}, DType::f32), blended = normal.clone();
+  const Tensor drawn_mask = Tensor::empty({4, size, size}, DType::u8), mask = drawn_mask.clone();
+  kernels::TripletArgs args;
+  args.n = 4;
+  args.h = args.w = size;
+  args.pictures = good.data<std::uint8_t>();
+  args.painted_pictures = painted.pictures.data<std::uint8_t>();
+  args.painted_masks = painted.masks.data<std::uint8_t>();
+  args.recipes = recipes.data();
+  args.normal = normal.raw();
+  args.defective = blended.raw();
+  args.mask = drawn_mask.data<std::uint8_t>();
+  kernels::cpu::triplet(args);
+  int turned = 0, inside = 0;
+  for (std::int64_t i = 0; i < 4; ++i) {
+    const kernels::TripletRecipe& r = recipes[static_cast<std::size_t>(i)];
+    turned += std::abs(r.affine.xy) > 0.2f ? 1 : 0;
+    EXPECT_EQ(r.picture, painted.bases[static_cast<std::size_t>(r.source_picture)]);
+    for (std::int64_t y = 0; y < size; ++y) {
+      for (std::int64_t x = 0; x < size; ++x) {
+        const auto from = [&](float by_x, float by_y, float offset) {
+          return static_cast<std::int64_t>(
+              std::lround(by_x * static_cast<float>(x) + by_y * static_cast<float>(y) + offset));
+        };
+        const std::int64_t column = from(r.affine.xx, r.affine.xy, r.affine.x0),
+                           row = from(r.affine.yx, r.affine.yy, r.affine.y0);
+        const bool in_picture = column >= 0 && column < size && row >= 0 && row < size;
+        const std::uint8_t* source = painted.masks.data<std::uint8_t>() + r.source_picture * size * size;
+        const std::uint8_t value = in_picture ? source[row * size + column] : std::uint8_t{0};
+        mask.data<std::uint8_t>()[(i * size + y) * size + x] = value;
+        inside += value;
+      }
+    }
+  }
+  EXPECT_GT(turned, 0);
+  EXPECT_GT(inside, 4 * 150);
+  const Tensor small_mask = Tensor::empty({4, size / 4, size / 4}, DType::u8);
+  kernels::MaskDownsampleArgs down;
+  down.n = 4;
+  down.src_h = down.src_w = size;
+  down.dst_h = down.dst_w = size / 4;
+  down.src = mask.data<std::uint8_t>();
+  down.dst = small_mask.data<std::uint8_t>();
+  kernels::cpu::mask_downsample(down);
+
+  const auto losses_of = [&](const Tensor& labels) {
+    const NoGrad only_values;
+    const auto student = detector->student().features(blended, Mode::training);
+    const float cosine = cosine_loss({detector->teacher().features(normal), student}).item();
+    const Tensor product = feature_product({detector->teacher().features(blended), student});
+    const Tensor logits = detector->head().logits(product, Mode::training);
+    const std::vector<float> terms = segmentation_loss(logits, labels, config.segmentation).terms.to_floats();
+    return std::vector<float>{cosine, terms[1], terms[2]};
+  };
+  const std::vector<float> expected = losses_of(small_mask);
+  const std::vector<float> without = losses_of(Tensor::zeros(small_mask.shape(), DType::u8));
+  const TrainingStepReport report = trainer.step(0.5);
+  EXPECT_NEAR(report.cosine, expected[0], 1e-5f);
+  EXPECT_NEAR(report.focal, expected[1], 1e-5f);
+  EXPECT_NEAR(report.l1, expected[2], 1e-5f);
+  EXPECT_GT(std::abs(expected[2] - without[2]), 1e-3f) << "the label matters";
+}
+
+TEST_F(DetectorTraining, PaintedDefectsAreUsedWhereTheyHaveWeight) {
+  const Tensor good = part_pictures(12, 64, 4);
+  const auto after = [&](float weight, const std::vector<std::int64_t>& bases) {
+    DetectorTrainingConfig config = only_painted();
+    config.batch = 2;
+    config.synthesis.self_weight = 1.0f - weight;
+    config.synthesis.diffusion_weight = weight;
+    const auto detector = teacher_.detector(small_config());
+    DetectorTrainer trainer(*detector, good, {}, config, made_up_defects(good, bases));
+    trainer.step(0.5);
+    return snapshot(*detector);
+  };
+  EXPECT_FALSE(differences(after(1.0f, {1, 2}), after(1.0f, {2, 3})).empty());
+  EXPECT_TRUE(differences(after(0.0f, {1, 2}), after(0.0f, {2, 3})).empty());
+}
+
+TEST_F(DetectorTraining, PaintedDefectsThatDoNotFitAreRefused) {
+  const auto detector = teacher_.detector(small_config());
+  const Tensor good = part_pictures(12, 64, 4);
+  const PaintedDefects fitting = made_up_defects(good, {0, 5});
+  const auto refused = [&](const auto& change, const std::vector<std::string>& parts) {
+    PaintedDefects painted = fitting;
+    change(painted);
+    expect_error<ShapeError>([&] { DetectorTrainer(*detector, good, {}, only_painted(), painted); }, parts);
+  };
+  refused([](PaintedDefects& p) { p.pictures = part_pictures(2, 96, 1); },
+          {"painted pictures", "[2, 96, 96, 3]"});
+  refused([](PaintedDefects& p) { p.pictures = part_pictures(3, 64, 1); },
+          {"3 painted pictures", "2 defects"});
+  refused([](PaintedDefects& p) { p.masks = Tensor::zeros({2, 32, 32}, DType::u8); }, {"[2, 32, 32]"});
+  refused([](PaintedDefects& p) { p.masks = Tensor::zeros({2, 64, 64}, DType::f32); }, {"masks"});
+  refused([](PaintedDefects& p) { p.bases.push_back(1); }, {"3 defects"});
+  expect_error<Error>(
+      [&] {
+        DetectorTrainer trainer(*detector, good, {}, only_painted(),
+                                made_up_defects(part_pictures(13, 64, 4), {12}));
+        trainer.step(0.5);
+      },
+      {"picture 12 of 12"});
+  expect_error<Error>(
+      [&] {
+        DetectorTrainer trainer(*detector, good, {}, only_painted());
+        trainer.step(0.5);
+      },
+      {"no painted defects"});
 }
 
 TEST_F(DetectorTraining, PicturesThatDoNotFitAreRefused) {

@@ -23,7 +23,7 @@ class DiffusionFile : public TapeTest {
   }
   std::filesystem::path path() const { return folder_ / "diffusion.safetensors"; }
   void save() const {
-    save_diffusion_model(path(), network_.config(), NoiseSchedule(ScheduleKind::cosine, 400),
+    save_diffusion_model(path(), network_.config(), NoiseSchedule(ScheduleKind::cosine, 400), Prediction::velocity,
                          network_.tensors(), R"({"steps": 3})");
   }
   /// Writes the file again with other metadata.
@@ -56,6 +56,7 @@ TEST_F(DiffusionFile, ComesBackAsItWas) {
   EXPECT_EQ(differences(model.network->tensors(), network_.tensors()), std::vector<std::string>());
   EXPECT_EQ(model.schedule.kind(), ScheduleKind::cosine);
   EXPECT_EQ(model.schedule.steps(), 400);
+  EXPECT_EQ(model.prediction, Prediction::velocity);
   EXPECT_EQ(model.run_configuration, R"({"steps": 3})");
   const Tensor x = random_tensor({2, 16, 16, 3}, {}, 1);
   EXPECT_EQ(model.network->predict(x, timesteps({1, 300})).to_floats(),
@@ -80,8 +81,8 @@ TEST_F(DiffusionFile, SaysWhatIsWrong) {
                  {"cannot be used", "0 steps"});
   expect_refused([](Metadata& m) { replace(m["diffusion"], "cosine", "square"); },
                  {"cannot be used", "square"});
-  expect_refused([](Metadata& m) { replace(m["diffusion"], "\"noise\"", "\"velocity\""); },
-                 {"does not predict noise"});
+  expect_refused([](Metadata& m) { replace(m["diffusion"], "\"velocity\"", "\"score\""); },
+                 {"cannot be used", "score"});
 }
 
 // A few bytes that promise a giant must not make the program ask for its memory.

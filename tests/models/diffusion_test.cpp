@@ -118,7 +118,7 @@ TEST(ReverseCoefficients, AgreeWithThePlainFormulas) {
         for (const double x : {-1.7, -0.2, 0.4, 2.5}) {
           for (const double eps : {-1.1, 0.3, 2.0}) {
             const PlainStep plain = plain_step(s, i, options, x, eps);
-            const double x_0 = std::clamp(c.x_0_from_x * x - c.x_0_from_noise * eps, -1.0, 1.0);
+            const double x_0 = std::clamp(c.x_0_from_x * x - c.x_0_from_prediction * eps, -1.0, 1.0);
             EXPECT_NEAR(c.from_x_0 * x_0 + c.from_x * x, plain.mean, 3e-6);
             EXPECT_NEAR(c.sigma, plain.sigma, 1e-6);
             EXPECT_EQ(c.sigma_disturbed, c.sigma);
@@ -129,6 +129,32 @@ TEST(ReverseCoefficients, AgreeWithThePlainFormulas) {
       }
     }
   }
+}
+
+// The same picture and noise, told as ε or as v, lead to the same step.
+TEST(ReverseCoefficients, VelocityAndNoiseGiveTheSameStep) {
+  const NoiseSchedule schedule;
+  for (const ReverseStepOptions& options : kSamplers) {
+    const ReverseSchedule s = schedule.respaced(20);
+    for (std::size_t i = 0; i < s.size(); ++i) {
+      const auto of_noise = reverse_coefficients(s, i, options, {});
+      const auto of_velocity = reverse_coefficients(s, i, options, {}, Prediction::velocity);
+      const double on_picture = std::sqrt(s.alphas_cumprod[i]), on_noise = std::sqrt(1 - s.alphas_cumprod[i]);
+      for (const double x_0 : {-0.9, 0.0, 0.6}) {
+        for (const double eps : {-1.5, 0.2}) {
+          const double x = on_picture * x_0 + on_noise * eps, v = on_picture * eps - on_noise * x_0;
+          EXPECT_NEAR(of_velocity.x_0_from_x * x - of_velocity.x_0_from_prediction * v, x_0, 1e-6);
+          EXPECT_NEAR(of_noise.x_0_from_x * x - of_noise.x_0_from_prediction * eps, x_0, 1e-4);
+        }
+      }
+      EXPECT_EQ(of_velocity.from_x_0, of_noise.from_x_0);
+      EXPECT_EQ(of_velocity.from_x, of_noise.from_x);
+      EXPECT_EQ(of_velocity.sigma, of_noise.sigma);
+    }
+  }
+  EXPECT_EQ(parse_prediction("velocity"), Prediction::velocity);
+  EXPECT_EQ(parse_prediction(name_of(Prediction::noise)), Prediction::noise);
+  EXPECT_THROW(parse_prediction("score"), Error);
 }
 
 TEST(ReverseCoefficients, DisturbancesAddVariance) {
@@ -197,8 +223,8 @@ Moments expected_moments(const ReverseSchedule& s, const ReverseStepOptions& opt
     const double a = s.alphas_cumprod[i];
     const auto c = reverse_coefficients(s, i, options, {});
     const double slope = std::sqrt(1 - a) / (a * deviation * deviation + 1 - a);  // of the noise prediction
-    const double gain = c.from_x_0 * (c.x_0_from_x - c.x_0_from_noise * slope) + c.from_x;
-    m = gain * m + c.from_x_0 * c.x_0_from_noise * slope * std::sqrt(a) * mean;
+    const double gain = c.from_x_0 * (c.x_0_from_x - c.x_0_from_prediction * slope) + c.from_x;
+    m = gain * m + c.from_x_0 * c.x_0_from_prediction * slope * std::sqrt(a) * mean;
     variance = gain * gain * variance + static_cast<double>(c.sigma) * c.sigma;
   }
   return {m, std::sqrt(variance)};

@@ -261,6 +261,24 @@ TEST_F(DiffusionTraining, TenBadStepsNameTheFirstLayer) {
        "the output of input_blocks.2.0");
 }
 
+TEST_F(DiffusionTraining, TenBadStepsLeaveTheLastGoodStateAsItIs) {
+  Training run(small_training());
+  run.losses(1, 3, 10);
+  const ParameterPtr spoilt = run.parameter("out.2.bias");
+  const std::vector<float> good = spoilt->value().to_floats();
+  const NamedTensorList weights = copies(run.network.tensors()), state = copies(run.trainer.state());
+  set_values(*spoilt, std::vector<float>(good.size(), std::nanf("")));
+  for (int i = 0; i < 9; ++i) {
+    ASSERT_FALSE(run.trainer.step(0.5).finite);
+    ASSERT_EQ(run.trainer.counters().skipped_in_a_row, i + 1);
+  }
+  expect_error<DivergedError>([&] { run.trainer.step(0.5); }, {"10 steps in a row", "the weight out.2.bias"});
+  EXPECT_EQ(run.trainer.counters().optimizer_steps, 2);
+  set_values(*spoilt, good);
+  EXPECT_EQ(differences(run.network.tensors(), weights), std::vector<std::string>());
+  EXPECT_EQ(differences(run.trainer.state(), state), std::vector<std::string>());
+}
+
 TEST_F(DiffusionTraining, SteadyStateAsksTheSystemForNothing) {
   release_cached_memory(Device{});
   const std::size_t before = memory_stats(Device{}).system_allocations;

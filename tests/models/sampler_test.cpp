@@ -41,7 +41,7 @@ Doubles noise_of(std::uint64_t seed, std::uint64_t index, std::uint64_t i) {
   const DiffusionTables tables{Tensor::from_host<float>({1}, none), Tensor::from_host<float>({1}, all)};
   return doubles(forward_diffusion(Tensor::zeros({1, kSide, kSide, 3}, DType::f32), timesteps({0}), tables,
                                    seed, std::uint64_t{1} << 63 | index << 16 | i)
-                     .noise);
+                     .target);
 }
 
 int nearest_level(double x) { return static_cast<int>(std::clamp(std::round((x + 1) * 127.5), 0.0, 255.0)); }

@@ -1,0 +1,123 @@
+#include "bench/cases/drawn_networks.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "bench/cases/tools.h"
+#include "layers/initialize.h"
+#include "models/random_teacher.h"
+
+namespace ddpmts::bench {
+namespace {
+
+DType fast_type(Device device) { return has_fast_bf16(device) ? DType::bf16 : DType::f32; }
+
+// One picture through teacher, student and heads.
+void run_detector(std::int64_t size, const std::vector<std::string>& heads, Device device) {
+  const NoGrad looking;
+  const DType type = fast_type(device);
+  const Tensor x = random_tensor({1, size, size, 3}, type, device, 1);
+  const FeaturePair features{
+      make_teacher(type, device).features(x), [&] {
+        ParameterList parameters;
+        return Student(ParameterScope(parameters, device)).features(x, Mode::inference);
+      }()};
+  const Tensor product = feature_product(features);
+  for (const std::string& head : heads) {
+    ParameterList parameters;
+    SegmentationHead(ParameterScope(parameters, device), parse_head_size(head))
+        .logits(product, Mode::inference);
+  }
+}
+
+void run_unet(const std::string& preset_name, std::int64_t size, Device device) {
+  const NoGrad looking;
+  const UNet network(preset(parse_unet_preset(preset_name), size), 1, device);
+  const Tensor x = random_tensor({1, size, size, 3}, fast_type(device), device, 1);
+  network.predict(x, Tensor::zeros({1}, DType::i32, device));
+}
+
+std::vector<TracedConv> odd_convs() {
+  std::vector<TracedConv> convs;
+  for (const MapShape& map : kOdd) {
+    ConvShape shape{.h = map.h, .w = map.w, .c = map.c, .k = map.c + 2, .r = 3, .s = 3, .padding = 1};
+    convs.push_back({shape});
+    shape.stride = 2;
+    convs.push_back({shape});
+  }
+  return convs;
+}
+
+}  // namespace
+
+const SafetensorsFile& teacher_file() {
+  static const SafetensorsFile file = [] {
+    const auto path =
+        std::filesystem::temp_directory_path() / fmt::format("ddpmts_bench_{}.safetensors", getpid());
+    write_random_teacher(path, 1);
+    SafetensorsFile opened(path);  // stays readable after its name is gone
+    std::filesystem::remove(path);
+    return opened;
+  }();
+  return file;
+}
+
+ResNetTeacher make_teacher(DType type, Device device) {
+  return {NamedTensors(teacher_file(), WeightOrder::oihw), type, device};
+}
+
+std::unique_ptr<Detector> make_detector(const std::string& head, std::int64_t size, DType type, Device device,
+                                        std::int64_t memory) {
+  DetectorConfig config;
+  config.size = size;
+  config.head = parse_head_size(head);
+  config.precision = type == DType::bf16 ? Precision::bf16 : Precision::f32;
+  config.top_k = default_top_k(size);
+  auto detector =
+      std::make_unique<Detector>(NamedTensors(teacher_file(), WeightOrder::oihw), config, 1, device);
+  if (memory > 0) detector->remember(drawn_pictures(4, size, device), {memory, memory}, 1, 4);
+  return detector;
+}
+
+std::unique_ptr<UNet> make_unet(const std::string& preset_name, std::int64_t size, Device device) {
+  auto network = std::make_unique<UNet>(preset(parse_unet_preset(preset_name), size), 1, device);
+  std::uint64_t step = 100;
+  for (const ParameterPtr& parameter : network->parameters()) {
+    ++step;
+    const std::vector<float> values = parameter->value().to_floats();
+    const bool zeros = std::ranges::all_of(values, [](float value) { return value == 0.0f; });
+    if (!zeros || parameter->shape().rank() < 2) continue;
+    parameter->value().copy_from(random_tensor(parameter->shape(), DType::f32, device, step, -0.03f, 0.03f));
+    parameter->changed();
+  }
+  return network;
+}
+
+std::vector<UsedConv> convs_of(const std::string& list, const std::vector<std::string>& heads,
+                               const std::vector<std::string>& unets, Device device) {
+  const PrimitiveTrace trace;
+  if (list == "detector256") run_detector(256, heads, device);
+  if (list == "resnet18_224") {
+    const DType type = fast_type(device);
+    make_teacher(type, device).features(random_tensor({1, 224, 224, 3}, type, device, 1));
+  }
+  for (const std::string& name : unets) {
+    if (list == "unet64") run_unet(name, 64, device);
+    if (list == "unet256") run_unet(name, 256, device);
+  }
+  std::vector<UsedConv> used;
+  for (TracedConv conv : list == "odd" ? odd_convs() : trace.convs()) {
+    conv.shape.type = DType::f32;  // the case decides
+    const auto found = std::ranges::find(used, conv.shape, &UsedConv::shape);
+    if (found != used.end()) {
+      ++found->uses;
+    } else {
+      used.push_back({conv.shape, conv.relu, 1});
+    }
+  }
+  return used;
+}
+
+}  // namespace ddpmts::bench

@@ -1,0 +1,87 @@
+#include "bench/table.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cmath>
+
+namespace ddpmts::bench {
+namespace {
+
+// Three digits that count: 1.23, 12.3, 123.
+std::string three_digits(double value) {
+  return fmt::format("{:.{}f}", value, value < 9.995 ? 2 : value < 99.95 ? 1 : 0);
+}
+
+constexpr std::array kColumns = {"check", "median",  "spread",  "cold", "img/s",
+                                 "GB/s",  "TFLOP/s", "of roof", "peak"};
+constexpr std::array kWidths = {5, 9, 7, 9, 8, 7, 8, 12, 9};
+
+}  // namespace
+
+std::string time_text(double seconds) {
+  if (seconds <= 0.0) return "";
+  if (seconds < 1e-6) return three_digits(seconds * 1e9) + " ns";
+  if (seconds < 1e-3) return three_digits(seconds * 1e6) + " µs";
+  if (seconds < 1.0) return three_digits(seconds * 1e3) + " ms";
+  return three_digits(seconds) + " s";
+}
+
+std::string amount_text(double amount, const std::string& unit) {
+  if (amount <= 0.0) return "";
+  constexpr std::array prefixes = {"", "k", "M", "G", "T", "P"};
+  std::size_t prefix = 0;
+  for (; amount >= 1000.0 && prefix + 1 < prefixes.size(); ++prefix) amount /= 1000.0;
+  return three_digits(amount) + " " + prefixes[prefix] + unit;
+}
+
+std::string share_text(double share) { return fmt::format("{:.1f} %", 100.0 * share); }
+
+std::string bytes_text(double bytes) {
+  if (bytes <= 0.0) return "";
+  constexpr std::array units = {"B", "KiB", "MiB", "GiB", "TiB"};
+  std::size_t unit = 0;
+  for (; bytes >= 1024.0 && unit + 1 < units.size(); ++unit) bytes /= 1024.0;
+  return three_digits(bytes) + " " + units[unit];
+}
+
+std::string header_text(const Results& results) {
+  std::string text = results.program + "\n";
+  for (const auto& [key, value] : results.machine) text += fmt::format("{:<12}{}\n", key, value);
+  for (const auto& [key, value] : results.roofs) {
+    text += fmt::format("roof        {}: {}\n", key,
+                        amount_text(value, key.find("copy") != std::string::npos ? "B/s" : "FLOP/s"));
+  }
+  for (const std::string& warning : results.warnings) text += "WARNING     " + warning + "\n";
+  return text;
+}
+
+std::string MarkdownTable::heading() const {
+  std::string text = fmt::format("| {:{}} |", "case", name_width_);
+  std::string rule = fmt::format("|{:-<{}}|", "", name_width_ + 2);
+  for (std::size_t i = 0; i < kColumns.size(); ++i) {
+    text += fmt::format(" {:>{}} |", kColumns[i], kWidths[i]);
+    rule += fmt::format("{:->{}}:|", "", kWidths[i] + 1);
+  }
+  return text + "\n" + rule + "\n";
+}
+
+std::string MarkdownTable::line(const Row& row) const {
+  std::string text =
+      fmt::format("| {:{}} | {:>{}} |", row.name, name_width_, name_of(row.status), kWidths[0]);
+  if (!row.timed()) return text + " " + row.check + "\n";
+  const auto number = [](double value) { return value > 0.0 ? three_digits(value) : std::string(); };
+  const std::array cells = {
+      time_text(row.hot.median),
+      "±" + share_text(row.hot.spread()),
+      row.cold ? time_text(row.cold->median) : std::string(),
+      number(row.pictures_per_second()),
+      number(row.bytes_per_second() / 1e9),
+      number(row.flops_per_second() / 1e12),
+      row.roof.empty() ? std::string() : fmt::format("{:.0f} % {}", 100.0 * row.roof_share, row.roof),
+      bytes_text(row.peak_bytes)};
+  for (std::size_t i = 0; i < cells.size(); ++i) text += fmt::format(" {:>{}} |", cells[i], kWidths[i + 1]);
+  return text + "\n";
+}
+
+}  // namespace ddpmts::bench

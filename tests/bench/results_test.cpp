@@ -1,0 +1,87 @@
+#include "tests/bench/results_test.h"
+
+#include <gtest/gtest.h>
+
+#include "engine/error.h"
+
+namespace ddpmts::bench {
+namespace {
+
+Results full_run() {
+  Row row = timed_row("kernels/add/odd/1x1x6/f32/b8/cpu", 1.25e-5);
+  row.axes = {{"batch", "8"}, {"precision", "f32"}};
+  row.cold = Summary{3, 2e-5, 1.9e-5, 2.5e-5};
+  row.pictures = 8;
+  row.bytes = 12345;
+  row.flops = 678;
+  row.roof = "copy";
+  row.roof_share = 0.875;
+  row.peak_bytes = 1e6;
+  row.command = "ddpmts_bench --filter '^x, \"y\"$'";
+  Row failed = timed_row("kernels/cast", 0.0);
+  failed.hot = {};
+  failed.status = Status::fail;
+  failed.check = "y: off by 1\nof 0.1";
+  Row skipped = failed;
+  skipped.name = "networks/large";
+  skipped.status = Status::skip;
+  Results results = run_of({row, failed, skipped});
+  results.machine = {{"processor", "one"}, {"compiler", "two"}};
+  results.roofs = {{"cpu copy 8.00 MiB", 1e10}};
+  results.warnings = {"busy"};
+  return results;
+}
+
+void expect_unreadable(const std::string& text, const std::string& part) {
+  try {
+    from_json(text, "run.json");
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("run.json"), std::string::npos) << e.what();
+    EXPECT_NE(std::string(e.what()).find(part), std::string::npos) << e.what();
+    return;
+  }
+  ADD_FAILURE() << "was read: " << text.substr(0, 60);
+}
+
+std::string replaced(std::string text, const std::string& from, const std::string& to) {
+  const std::size_t at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << from;
+  return text.replace(at, from.size(), to);
+}
+
+TEST(Results, ComeBackFromJsonAsTheyWere) {
+  const Results results = full_run();
+  EXPECT_EQ(from_json(to_json(results), "run.json"), results);
+}
+
+TEST(Results, EveryCutOffFileIsRefused) {
+  const std::string text = to_json(full_run());
+  for (std::size_t length = 0; length + 2 < text.size(); length += 7) {
+    expect_unreadable(text.substr(0, length), "not a whole JSON file");
+  }
+}
+
+TEST(Results, OtherSchemasAndVersionsAreRefused) {
+  const std::string text = to_json(full_run());
+  expect_unreadable("[]", "not of ddpmts_bench");
+  expect_unreadable("{\"schema\": 3, \"version\": 1}", "not of ddpmts_bench");
+  expect_unreadable("{\"context\": {}, \"benchmarks\": []}", "not of ddpmts_bench");
+  expect_unreadable(replaced(text, "\"version\": 1", "\"version\": 2"), "version 2");
+}
+
+TEST(Results, WhatIsMissingIsNamed) {
+  const std::string text = to_json(full_run());
+  expect_unreadable(replaced(text, "\"median_s\"", "\"mean_s\""), "median_s");
+  expect_unreadable(replaced(text, "\"samples\": 10", "\"samples\": \"ten\""), "number");
+  expect_unreadable(replaced(text, "\"FAIL\"", "\"BAD\""), "BAD");
+}
+
+TEST(Results, CsvHasALineForEveryRow) {
+  const std::string csv = to_csv(full_run());
+  EXPECT_NE(csv.find("\"ddpmts_bench --filter '^x, \"\"y\"\"$'\""), std::string::npos) << csv;
+  EXPECT_EQ(csv.rfind("name,status,samples,median_s", 0), 0u);
+  EXPECT_NE(csv.find("\nnetworks/large,SKIP,0,"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace ddpmts::bench
