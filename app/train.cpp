@@ -151,6 +151,8 @@ void add_train(CLI::App& app) {
       ->check(CLI::Range(1e-6, 0.5));
   command->add_option("--checkpoint-minutes", o->session.checkpoint_minutes, "Time between checkpoints")
       ->check(CLI::NonNegativeNumber);
+  command->add_option("--log-every", o->session.log_every, "Steps from one line of the log to the next")
+      ->check(CLI::PositiveNumber);
   command->add_flag("--resume", o->session.resume, "Continue an interrupted run with its own settings");
   command->add_flag("--overwrite", o->session.overwrite, "Replace a run that is there");
   command->add_flag("--test,!--no-test", o->test, "Test afterwards when there are test pictures");

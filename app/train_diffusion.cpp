@@ -79,6 +79,8 @@ void add_train_diffusion(CLI::App& app) {
       ->add_option("--checkpoint-minutes", o->session.checkpoint_minutes,
                    "Time between checkpoints, each with a picture of samples")
       ->check(CLI::NonNegativeNumber);
+  command->add_option("--log-every", o->session.log_every, "Steps from one line of the log to the next")
+      ->check(CLI::PositiveNumber);
   command->add_flag("--resume", o->session.resume, "Continue an interrupted run with its own settings");
   command->add_flag("--overwrite", o->session.overwrite, "Replace a diffusion model that is there");
   command->callback([o] { run_train_diffusion(*o); });
