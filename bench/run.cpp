@@ -25,7 +25,7 @@ double seconds_now() {
 double timed(const Prepared& prepared, Device device, int runs) {
   const double start = seconds_now();
   for (int i = 0; i < runs; ++i) prepared.run();
-  wait_for(device);
+  synchronize(device);
   return (seconds_now() - start) / runs;
 }
 
@@ -137,7 +137,7 @@ std::vector<double> sample_cold(const Prepared& prepared, Device device, const C
   std::vector<double> samples;
   for (std::size_t i = 0; i < count; ++i) {
     flush();
-    wait_for(device);
+    synchronize(device);
     samples.push_back(timed(prepared, device, 1));
   }
   return samples;
