@@ -33,7 +33,7 @@ double shortest(Device device, F&& call) {
   const auto timed = [&](int calls) {
     const double start = seconds_now();
     for (int i = 0; i < calls; ++i) call();
-    wait_for(device);
+    synchronize(device);
     return (seconds_now() - start) / calls;
   };
   timed(1);
@@ -159,13 +159,6 @@ double read_rate_of(std::size_t footprint) {
 }
 
 }  // namespace
-
-void wait_for(Device device) {
-  if (!device.is_cuda()) return;
-  const Buffer one(device, 1);
-  std::byte there{};
-  copy_bytes(&there, {}, one.data(), device, 1);  // a copy to the host waits for all before it
-}
 
 void copy_with_all(Device device, void* dst, const void* src, std::size_t bytes) {
   if (device.is_cuda()) {

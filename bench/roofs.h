@@ -1,5 +1,4 @@
-// What the machine can do at best, measured: copying memory and multiplying matrices. And what timing needs of a device:
-// waiting for it, and emptying its caches.
+// What the machine can do at best, measured: copying memory and multiplying matrices. And what timing needs: empty caches.
 #pragma once
 
 #include <map>
@@ -9,9 +8,6 @@
 #include "engine/memory.h"
 
 namespace ddpmts::bench {
-
-/// Returns when everything that was started on the device is done.
-void wait_for(Device device);
 
 /// Copies on every core of a CPU, or on a GPU.
 void copy_with_all(Device device, void* dst, const void* src, std::size_t bytes);

@@ -25,7 +25,7 @@ double seconds_now() {
 double timed(const Prepared& prepared, Device device, int runs) {
   const double start = seconds_now();
   for (int i = 0; i < runs; ++i) prepared.run();
-  wait_for(device);
+  synchronize(device);
   return (seconds_now() - start) / runs;
 }
 
@@ -137,7 +137,7 @@ std::vector<double> sample_cold(const Prepared& prepared, Device device, const C
   std::vector<double> samples;
   for (std::size_t i = 0; i < count; ++i) {
     flush();
-    wait_for(device);
+    synchronize(device);
     samples.push_back(timed(prepared, device, 1));
   }
   return samples;
@@ -186,7 +186,9 @@ std::vector<Row> run_cases(const std::vector<Case>& cases, const std::vector<Roo
   for (std::size_t i = 0; i < cases.size(); ++i) {
     const auto run = [&, i](benchmark::State& state) {
       const Case& c = cases[i];
-      const double available = c.device.is_cuda() ? 0.0 : available_memory_bytes();
+      const double available = c.device.is_cuda()
+                                   ? static_cast<double>(cuda::memory_info(c.device.index).free)
+                                   : available_memory_bytes();
       Row row = measure(c, roofs[i], sampling, available);
       row.command = command_of(row, command, options.sweep);
       row.timed() ? hand_to_google(state, row)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "kernels/types.h"
 
@@ -26,6 +27,19 @@ bool has_fast_bf16(Device device);
 
 /// One line for people: instruction sets, threads, or the GPU's name.
 std::string describe(Device device);
+
+/// Throws DeviceError that names all that is missing (driver, GPU, library, with the versions needed and found) unless the
+/// device can be used.
+void require_device(Device device);
+
+/// Waits until all work enqueued on the device is done; returns at once on the CPU.
+void synchronize(Device device);
+
+/// Whether this program holds the CUDA device at all.
+bool built_with_cuda();
+
+/// For `ddpmts check`: one line for each GPU that can be used, or why there is none.
+std::vector<std::string> cuda_report();
 
 }  // namespace ddpmts
 

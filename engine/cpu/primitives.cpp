@@ -9,6 +9,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <cstring>
 #include <mutex>
 
 #include "engine/cpu/onednn.h"
@@ -158,7 +159,12 @@ const void* packed_weight(const ConvShape& shape, Parameter& weight, const memor
 
 void conv_forward(const ConvShape& s, const void* x, Parameter& weight, const ConvEpilogue& epilogue,
                   void* y) {
-  const ConvKey key{s, ConvPass::forward, epilogue.bias != nullptr, epilogue.accumulate, epilogue.relu};
+  const ConvKey key{s, ConvPass::forward, epilogue.bias != nullptr, epilogue.residual != nullptr,
+                    epilogue.relu};
+  if (key.accumulate && epilogue.residual != y) {  // oneDNN adds to what the result holds
+    std::memcpy(y, epilogue.residual,
+                static_cast<std::size_t>(s.n * s.out_h() * s.out_w() * s.k) * size_of(s.type));
+  }
   const Plan& plan = conv_plan(key);
   std::unordered_map<int, memory> args{
       {DNNL_ARG_SRC, wrap(activation(s.n, s.c, s.h, s.w, s.type), x)},
