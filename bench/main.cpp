@@ -93,6 +93,9 @@ int run(const Options& options, const std::string& program) {
 
   if (!options.google_prints) fmt::print("{}\n", header_text(results));
   results.rows = run_cases(cases, roofs, options, program);
+  if (!options.google_prints) {
+    for (const Row& row : results.rows) fmt::print("{}", split_text(row));
+  }
   finish(json, to_json(results));
   finish(csv, to_csv(results));
 

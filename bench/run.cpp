@@ -11,6 +11,7 @@
 
 #include "bench/machine.h"
 #include "bench/table.h"
+#include "engine/time_trace.h"
 
 namespace ddpmts::bench {
 namespace {
@@ -110,6 +111,7 @@ void hand_to_google(benchmark::State& state, const Row& row) {
 Sampling sampling_of(const Options& options) {
   Sampling sampling;
   if (options.quick) sampling = {.seconds = 0.1, .least = 5, .most_seconds = 3.0, .cold = 3};
+  if (options.split) sampling.split = 5;
   if (options.seconds > 0.0) {
     sampling.seconds = options.seconds;
     sampling.most_seconds = std::max(sampling.most_seconds, 2.0 * options.seconds);
@@ -143,6 +145,24 @@ std::vector<double> sample_cold(const Prepared& prepared, Device device, const C
   return samples;
 }
 
+std::vector<Part> split_of(const Prepared& prepared, Device device, std::size_t runs) {
+  prepared.run();
+  std::vector<Part> parts;
+  double left = 0.0;
+  const double share = 1.0 / static_cast<double>(runs);
+  {
+    const TimeTrace trace;
+    for (std::size_t i = 0; i < runs; ++i) left += share * timed(prepared, device, 1);
+    for (const TimeTrace::Part& part : trace.parts()) {
+      parts.push_back({part.name, share * static_cast<double>(part.calls), share * part.seconds});
+      left -= share * part.seconds;
+    }
+  }
+  parts.push_back({"host", 0.0, left});
+  std::ranges::sort(parts, std::ranges::greater{}, &Part::seconds);
+  return parts;
+}
+
 Row measure(const Case& c, const Roofs& roofs, const Sampling& sampling, double available) {
   Row row = row_of(c);
   if (available > 0.0 && c.memory > available) {
@@ -163,6 +183,7 @@ Row measure(const Case& c, const Roofs& roofs, const Sampling& sampling, double 
       const CacheFlush flush(c.device);
       row.cold = summarize(sample_cold(prepared, c.device, flush, sampling.cold));
     }
+    if (sampling.split > 0) row.parts = split_of(prepared, c.device, sampling.split);
     const double moved_twice = prepared.traffic == Traffic::update ? 2.0 : 1.0;
     const double footprint = prepared.footprint > 0.0 ? prepared.footprint : row.bytes / moved_twice;
     const RoofShare share =

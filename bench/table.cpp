@@ -56,6 +56,21 @@ std::string header_text(const Results& results) {
   return text;
 }
 
+std::string split_text(const Row& row) {
+  if (row.parts.empty()) return "";
+  double total = 0.0;
+  for (const Part& part : row.parts) total += part.seconds;
+  std::string text =
+      fmt::format("\n{}\n\n| {:<32} | {:>6} | {:>9} | {:>7} |\n|{:-<34}|{:->7}:|{:->10}:|{:->8}:|\n",
+                  row.name, "part", "calls", "time", "share", "", "", "", "");
+  for (const Part& part : row.parts) {
+    text += fmt::format("| {:<32} | {:>6} | {:>9} | {:>7} |\n", part.name,
+                        part.calls > 0.0 ? three_digits(part.calls) : "", time_text(part.seconds),
+                        share_text(part.seconds / total));
+  }
+  return text;
+}
+
 std::string MarkdownTable::heading() const {
   std::string text = fmt::format("| {:{}} |", "case", name_width_);
   std::string rule = fmt::format("|{:-<{}}|", "", name_width_ + 2);

@@ -42,8 +42,3 @@ bool built_with_cuda();
 std::vector<std::string> cuda_report();
 
 }  // namespace ddpmts
-
-/// Calls a kernel's launcher on the device that holds the data.
-#define DDPMTS_LAUNCH(device, name, args)                                                     \
-  ((device).is_cuda() ? ::ddpmts::kernels::cuda::name(args, ::ddpmts::current_stream(device)) \
-                      : ::ddpmts::kernels::cpu::name(args))

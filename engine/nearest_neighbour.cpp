@@ -63,7 +63,9 @@ Tensor VectorBank::distances(const Tensor& queries) const {
   Tensor distance = Tensor::empty({rows}, DType::f32, device);
   if (packed_) {
     PrimitiveTrace::note_flops(2.0 * static_cast<double>(rows * vectors_.count()));
-    packed_.distances(rows, queries.data<bf16>(), row_norms.data<float>(), distance.data<float>());
+    traced(device, "packed_bank_search", [&] {
+      packed_.distances(rows, queries.data<bf16>(), row_norms.data<float>(), distance.data<float>());
+    });
     return distance;
   }
   const std::int64_t widest = chunks_.front().vectors.dim(0);

@@ -18,7 +18,7 @@ struct MaxPoolArgs {
   void* y = nullptr;
 };
 
-/// NaN may be lost among numbers.
+/// NaN where a window holds one.
 DDPMTS_KERNEL(max_pool, MaxPoolArgs)
 
 }  // namespace ddpmts::kernels

@@ -30,12 +30,15 @@ void pool_rows(const MaxPoolArgs& a) {
       T* const out = y + (row * a.out_w + i) * a.c;
       for_each_vector(a.c, [&](std::int64_t k, std::int64_t count) DDPMTS_INLINE_LAMBDA {
         Floats most = splat(-__builtin_inff());
+        Ints nan{};
         for (std::int64_t v = down.first; v < down.last; ++v) {
           for (std::int64_t u = across.first; u < across.last; ++u) {
-            most = larger(most, load_upto(picture + (v * a.w + u) * a.c + k, count));
+            const Floats value = load_upto(picture + (v * a.w + u) * a.c + k, count);
+            nan |= value != value;
+            most = larger(most, value);
           }
         }
-        store_upto(out + k, most, count);
+        store_upto(out + k, (Floats)((Ints)most | nan), count);
       });
     }
   }
