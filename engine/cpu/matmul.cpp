@@ -3,7 +3,7 @@
 
 #include <omp.h>
 
-#include "engine/cpu/onednn.h"
+#include "engine/cpu/onednn_plans.h"
 #include "engine/cpu/primitives.h"
 
 namespace ddpmts::cpu {
@@ -39,27 +39,18 @@ void multiply(const MatmulShape& s, bool accumulate, const void* a, const void* 
   const memory::desc a_desc({s.m, s.k}, data_type(s.type), s.transpose_a ? tag::ba : tag::ab);
   const memory::desc b_desc({s.k, s.n}, data_type(s.type), s.transpose_b ? tag::ba : tag::ab);
   const memory::desc c_desc({s.m, s.n}, data_type(s.result_type), tag::ab);
-  const memory::desc bias_desc =
+  const memory::desc added_desc =
       bias != nullptr ? memory::desc({1, s.n}, memory::data_type::f32, tag::ab) : memory::desc();
   const auto what = [&] { return fmt::format("matrix product [{}, {}] x [{}, {}]", s.m, s.k, s.k, s.n); };
   checked(what, [&] {
     thread_local PlanCache<MatmulKey, MatmulKeyHash> cache;
-    const Plan& plan = cache.get({s, bias != nullptr, accumulate, omp_get_max_threads()}, [&]() -> Plan {
-      dnnl::primitive_attr attributes;
-      attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-      if (accumulate) {
-        dnnl::post_ops post_ops;
-        post_ops.append_sum(1.0f);
-        attributes.set_post_ops(post_ops);
-      }
-      const dnnl::matmul::primitive_desc desc({a_desc, b_desc, bias_desc, c_desc}, attributes,
-                                              onednn_engine());
-      return {dnnl::matmul(desc), {}, desc.scratchpad_desc(), {}};
+    const Plan& plan = cache.get({s, bias != nullptr, accumulate, omp_get_max_threads()}, [&] {
+      return make_matmul_plan(a_desc, b_desc, added_desc, c_desc, accumulate);
     });
     std::unordered_map<int, memory> args{{DNNL_ARG_SRC, wrap(a_desc, a)},
                                          {DNNL_ARG_WEIGHTS, wrap(b_desc, b)},
                                          {DNNL_ARG_DST, wrap(c_desc, c)}};
-    if (bias != nullptr) args.emplace(DNNL_ARG_BIAS, wrap(bias_desc, bias));
+    if (bias != nullptr) args.emplace(DNNL_ARG_BIAS, wrap(added_desc, bias));
     execute(plan, std::move(args));
   });
 }

@@ -1,5 +1,4 @@
-// Convolution and pooling by oneDNN. What differs between oneDNN 2.x (operation descriptors) and 3.x is in this file, in
-// matmul.cpp and in onednn.h.
+// Convolution and pooling by oneDNN (onednn_plans.h).
 //
 // Activations stay NHWC, where oneDNN 2.6 picks its AMX kernels. Weights are packed from KRSC into the layout
 // that a kernel asks for; the packed copy is kept with the parameter until its version changes, so a frozen
@@ -12,7 +11,7 @@
 #include <cstring>
 #include <mutex>
 
-#include "engine/cpu/onednn.h"
+#include "engine/cpu/onednn_plans.h"
 #include "kernels/launch.h"
 #include "kernels/max_pool.h"
 
@@ -21,14 +20,6 @@ namespace {
 
 using dnnl::memory;
 
-memory::desc activation(std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w, DType type) {
-  return {{n, c, h, w}, data_type(type), memory::format_tag::nhwc};
-}
-
-memory::desc weight_desc(const ConvShape& s, DType type, memory::format_tag layout) {
-  return {{s.k, s.c, s.r, s.s}, data_type(type), layout};
-}
-
 std::string text(const ConvShape& s) {
   return fmt::format("convolution {}x{}x{}x{} {} -> {} channels, {}x{}, stride {}, padding {}, dilation {}",
                      s.n, s.h, s.w, s.c, name_of(s.type), s.k, s.r, s.s, s.stride, s.padding, s.dilation);
@@ -36,80 +27,30 @@ std::string text(const ConvShape& s) {
 
 struct ConvKey {
   ConvShape shape;
-  ConvPass pass = ConvPass::forward;
-  bool bias = false, accumulate = false, relu = false;
+  ConvPlanOptions options;
   bool operator==(const ConvKey&) const = default;
 };
 
 struct ConvKeyHash {
   std::size_t operator()(const ConvKey& key) const {
     const ConvShape& s = key.shape;
-    std::size_t seed = static_cast<std::size_t>(key.pass);
+    const ConvPlanOptions& o = key.options;
+    std::size_t seed = static_cast<std::size_t>(o.pass);
     for (const std::int64_t v :
          {s.n, s.h, s.w, s.c, s.k, s.r, s.s, s.stride, s.padding, s.dilation,
-          static_cast<std::int64_t>(s.type), static_cast<std::int64_t>(key.bias),
-          static_cast<std::int64_t>(key.accumulate), static_cast<std::int64_t>(key.relu)}) {
+          static_cast<std::int64_t>(s.type), static_cast<std::int64_t>(o.bias),
+          static_cast<std::int64_t>(o.accumulate), static_cast<std::int64_t>(o.relu)}) {
       hash_combine(seed, v);
     }
     return seed;
   }
 };
 
-Plan make_conv_plan(const ConvKey& key) {
-  const ConvShape& s = key.shape;
-  const auto algorithm = dnnl::algorithm::convolution_direct;
-  const auto x = activation(s.n, s.c, s.h, s.w, s.type);
-  const auto y = activation(s.n, s.k, s.out_h(), s.out_w(), s.type);
-  const auto w = weight_desc(s, s.type, memory::format_tag::any);
-  const memory::desc bias =
-      key.bias ? memory::desc({s.k}, memory::data_type::f32, memory::format_tag::a) : memory::desc();
-  const memory::dims strides{s.stride, s.stride};
-  const memory::dims dilations{s.dilation - 1, s.dilation - 1};
-  const memory::dims padding{s.padding, s.padding};
-
-  dnnl::primitive_attr attributes;
-  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-  dnnl::primitive_attr forward_attributes = attributes;
-  if (key.pass == ConvPass::forward) {
-    dnnl::post_ops post_ops;
-    if (key.accumulate) post_ops.append_sum(1.0f);
-    if (key.relu) post_ops.append_eltwise(1.0f, dnnl::algorithm::eltwise_relu, 0.0f, 0.0f);
-    forward_attributes.set_post_ops(post_ops);
-  }
-  // The kernel for inference with a bias and an epilogue; the backward passes ask for the training one as a
-  // hint.
-  const auto kind =
-      key.pass == ConvPass::forward ? dnnl::prop_kind::forward_inference : dnnl::prop_kind::forward_training;
-  const dnnl::convolution_forward::primitive_desc forward(
-      {kind, algorithm, x, w, bias, y, strides, dilations, padding, padding}, forward_attributes,
-      onednn_engine());
-
-  switch (key.pass) {
-    case ConvPass::forward:
-      return {dnnl::convolution_forward(forward), forward.weights_desc(), forward.scratchpad_desc(), {}};
-    case ConvPass::backward_data: {
-      const dnnl::convolution_backward_data::primitive_desc backward(
-          {algorithm, x, w, y, strides, dilations, padding, padding}, attributes, onednn_engine(), forward);
-      return {
-          dnnl::convolution_backward_data(backward), backward.weights_desc(), backward.scratchpad_desc(), {}};
-    }
-    case ConvPass::backward_weights:
-      break;
-  }
-  const auto dw = weight_desc(s, DType::f32, memory::format_tag::any);
-  const dnnl::convolution_backward_weights::primitive_desc backward(
-      {algorithm, x, dw, bias, y, strides, dilations, padding, padding}, attributes, onednn_engine(),
-      forward);
-  return {dnnl::convolution_backward_weights(backward),
-          backward.diff_weights_desc(),
-          backward.scratchpad_desc(),
-          {}};
-}
-
 const Plan& conv_plan(const ConvKey& key) {
   thread_local PlanCache<ConvKey, ConvKeyHash> cache;
-  return cache.get(
-      key, [&] { return checked([&] { return text(key.shape); }, [&] { return make_conv_plan(key); }); });
+  return cache.get(key, [&] {
+    return checked([&] { return text(key.shape); }, [&] { return make_conv_plan(key.shape, key.options); });
+  });
 }
 
 void reorder(const memory& from, const memory& to) {
@@ -159,30 +100,29 @@ const void* packed_weight(const ConvShape& shape, Parameter& weight, const memor
 
 void conv_forward(const ConvShape& s, const void* x, Parameter& weight, const ConvEpilogue& epilogue,
                   void* y) {
-  const ConvKey key{s, ConvPass::forward, epilogue.bias != nullptr, epilogue.residual != nullptr,
-                    epilogue.relu};
-  if (key.accumulate && epilogue.residual != y) {  // oneDNN adds to what the result holds
+  const ConvPlanOptions options{ConvPass::forward, epilogue.bias != nullptr, epilogue.residual != nullptr,
+                                epilogue.relu};
+  if (options.accumulate && epilogue.residual != y) {  // oneDNN adds to what the result holds
     std::memcpy(y, epilogue.residual,
                 static_cast<std::size_t>(s.n * s.out_h() * s.out_w() * s.k) * size_of(s.type));
   }
-  const Plan& plan = conv_plan(key);
+  const Plan& plan = conv_plan({s, options});
   std::unordered_map<int, memory> args{
-      {DNNL_ARG_SRC, wrap(activation(s.n, s.c, s.h, s.w, s.type), x)},
+      {DNNL_ARG_SRC, wrap(activation_desc(s.n, s.c, s.h, s.w, s.type), x)},
       {DNNL_ARG_WEIGHTS, wrap(plan.weights, packed_weight(s, weight, plan.weights))},
-      {DNNL_ARG_DST, wrap(activation(s.n, s.k, s.out_h(), s.out_w(), s.type), y)}};
-  if (key.bias) {
-    args.emplace(DNNL_ARG_BIAS, wrap({{s.k}, memory::data_type::f32, memory::format_tag::a}, epilogue.bias));
-  }
+      {DNNL_ARG_DST, wrap(activation_desc(s.n, s.k, s.out_h(), s.out_w(), s.type), y)}};
+  if (options.bias) args.emplace(DNNL_ARG_BIAS, wrap(bias_desc(s.k), epilogue.bias));
   checked([&] { return text(s); }, [&] { execute(plan, std::move(args)); });
 }
 
 void conv_backward_data(const ConvShape& s, const void* dy, Parameter& weight, void* dx) {
-  const Plan& plan = conv_plan({s, ConvPass::backward_data});
+  const Plan& plan = conv_plan({s, {ConvPass::backward_data}});
   checked([&] { return text(s); },
           [&] {
-            execute(plan, {{DNNL_ARG_DIFF_DST, wrap(activation(s.n, s.k, s.out_h(), s.out_w(), s.type), dy)},
-                           {DNNL_ARG_WEIGHTS, wrap(plan.weights, packed_weight(s, weight, plan.weights))},
-                           {DNNL_ARG_DIFF_SRC, wrap(activation(s.n, s.c, s.h, s.w, s.type), dx)}});
+            execute(plan,
+                    {{DNNL_ARG_DIFF_DST, wrap(activation_desc(s.n, s.k, s.out_h(), s.out_w(), s.type), dy)},
+                     {DNNL_ARG_WEIGHTS, wrap(plan.weights, packed_weight(s, weight, plan.weights))},
+                     {DNNL_ARG_DIFF_SRC, wrap(activation_desc(s.n, s.c, s.h, s.w, s.type), dx)}});
           });
 }
 
@@ -212,15 +152,13 @@ void zero_taps_on_padding(const ConvShape& s, float* dw) {
 }  // namespace
 
 void conv_backward_weights(const ConvShape& s, const void* x, const void* dy, float* dw, float* dbias) {
-  const Plan& plan = conv_plan({s, ConvPass::backward_weights, dbias != nullptr});
+  const Plan& plan = conv_plan({s, {ConvPass::backward_weights, dbias != nullptr}});
   const Buffer packed({}, plan.weights.get_size());
   std::unordered_map<int, memory> args{
-      {DNNL_ARG_SRC, wrap(activation(s.n, s.c, s.h, s.w, s.type), x)},
-      {DNNL_ARG_DIFF_DST, wrap(activation(s.n, s.k, s.out_h(), s.out_w(), s.type), dy)},
+      {DNNL_ARG_SRC, wrap(activation_desc(s.n, s.c, s.h, s.w, s.type), x)},
+      {DNNL_ARG_DIFF_DST, wrap(activation_desc(s.n, s.k, s.out_h(), s.out_w(), s.type), dy)},
       {DNNL_ARG_DIFF_WEIGHTS, wrap(plan.weights, packed.data())}};
-  if (dbias != nullptr) {
-    args.emplace(DNNL_ARG_DIFF_BIAS, wrap({{s.k}, memory::data_type::f32, memory::format_tag::a}, dbias));
-  }
+  if (dbias != nullptr) args.emplace(DNNL_ARG_DIFF_BIAS, wrap(bias_desc(s.k), dbias));
   checked([&] { return text(s); },
           [&] {
             execute(plan, std::move(args));
@@ -257,37 +195,12 @@ std::string text(const PoolShape& s) {
                      name_of(s.type));
 }
 
-Plan make_pool_plan(const PoolKey& key) {
-  const PoolShape& s = key.shape;
-  const auto algorithm = s.kind == PoolKind::max       ? dnnl::algorithm::pooling_max
-                         : s.kind == PoolKind::average ? dnnl::algorithm::pooling_avg_exclude_padding
-                                                       : dnnl::algorithm::pooling_avg_include_padding;
-  const auto x = activation(s.n, s.c, s.h, s.w, s.type);
-  const auto y = activation(s.n, s.c, s.out_h(), s.out_w(), s.type);
-  const memory::dims strides{s.stride, s.stride};
-  const memory::dims window{s.window_h, s.window_w};
-  // What the last window lacks on the right and below, given the rounded-down output size.
-  const memory::dims begin{s.padding, s.padding};
-  const memory::dims end{(s.out_h() - 1) * s.stride + s.window_h - s.h - s.padding,
-                         (s.out_w() - 1) * s.stride + s.window_w - s.w - s.padding};
-  dnnl::primitive_attr attributes;
-  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-  const auto kind =
-      key.training || key.backward ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference;
-  const dnnl::pooling_forward::primitive_desc forward({kind, algorithm, x, y, strides, window, begin, end},
-                                                      attributes, onednn_engine());
-  if (!key.backward) {
-    return {dnnl::pooling_forward(forward), {}, forward.scratchpad_desc(), forward.workspace_desc()};
-  }
-  const dnnl::pooling_backward::primitive_desc backward({algorithm, x, y, strides, window, begin, end},
-                                                        attributes, onednn_engine(), forward);
-  return {dnnl::pooling_backward(backward), {}, backward.scratchpad_desc(), forward.workspace_desc()};
-}
-
 const Plan& pool_plan(const PoolKey& key) {
   thread_local PlanCache<PoolKey, PoolKeyHash> cache;
-  return cache.get(
-      key, [&] { return checked([&] { return text(key.shape); }, [&] { return make_pool_plan(key); }); });
+  return cache.get(key, [&] {
+    return checked([&] { return text(key.shape); },
+                   [&] { return make_pool_plan(key.shape, key.training, key.backward); });
+  });
 }
 
 }  // namespace
@@ -304,8 +217,8 @@ void pool_forward(const PoolShape& s, const void* x, void* y, void* workspace) {
   }
   const Plan& plan = pool_plan({s, workspace != nullptr, false});
   std::unordered_map<int, memory> args{
-      {DNNL_ARG_SRC, wrap(activation(s.n, s.c, s.h, s.w, s.type), x)},
-      {DNNL_ARG_DST, wrap(activation(s.n, s.c, s.out_h(), s.out_w(), s.type), y)}};
+      {DNNL_ARG_SRC, wrap(activation_desc(s.n, s.c, s.h, s.w, s.type), x)},
+      {DNNL_ARG_DST, wrap(activation_desc(s.n, s.c, s.out_h(), s.out_w(), s.type), y)}};
   if (workspace != nullptr) args.emplace(DNNL_ARG_WORKSPACE, wrap(plan.workspace, workspace));
   checked([&] { return text(s); }, [&] { execute(plan, std::move(args)); });
 }
@@ -313,8 +226,8 @@ void pool_forward(const PoolShape& s, const void* x, void* y, void* workspace) {
 void pool_backward(const PoolShape& s, const void* dy, const void* workspace, void* dx) {
   const Plan& plan = pool_plan({s, true, true});
   std::unordered_map<int, memory> args{
-      {DNNL_ARG_DIFF_DST, wrap(activation(s.n, s.c, s.out_h(), s.out_w(), s.type), dy)},
-      {DNNL_ARG_DIFF_SRC, wrap(activation(s.n, s.c, s.h, s.w, s.type), dx)}};
+      {DNNL_ARG_DIFF_DST, wrap(activation_desc(s.n, s.c, s.out_h(), s.out_w(), s.type), dy)},
+      {DNNL_ARG_DIFF_SRC, wrap(activation_desc(s.n, s.c, s.h, s.w, s.type), dx)}};
   if (workspace != nullptr) args.emplace(DNNL_ARG_WORKSPACE, wrap(plan.workspace, workspace));
   checked([&] { return text(s); }, [&] { execute(plan, std::move(args)); });
 }
