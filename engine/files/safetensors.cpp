@@ -69,17 +69,14 @@ std::uint64_t header_length(const InputFile& file) {
   std::uint64_t length = 0;
   file.read(0, std::as_writable_bytes(std::span(&length, 1)));
   if (length > SafetensorsFile::kMaxHeaderBytes) {
-    throw_safetensors(
-        SafetensorsFault::header_length, file.path(),
-        fmt::format("its header claims {} bytes, the format allows {}; check that it is a safetensors file",
-                    length, SafetensorsFile::kMaxHeaderBytes));
+    throw_safetensors(SafetensorsFault::header_length, file.path(),
+                      fmt::format("its header claims {} bytes, the format allows {}", length,
+                                  SafetensorsFile::kMaxHeaderBytes));
   }
   if (length > file.size() - kLengthBytes) {
-    throw_safetensors(
-        SafetensorsFault::header_length, file.path(),
-        fmt::format(
-            "its header claims {} bytes, the file has {} after the length; it is cut short, copy it again",
-            length, file.size() - kLengthBytes));
+    throw_safetensors(SafetensorsFault::header_length, file.path(),
+                      fmt::format("its header claims {} bytes, the file has {} after the length", length,
+                                  file.size() - kLengthBytes));
   }
   return length;
 }

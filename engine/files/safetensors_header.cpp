@@ -229,7 +229,13 @@ void check_layout(std::span<const TensorInfo> tensors, std::uint64_t data_bytes,
 }  // namespace
 
 void throw_safetensors(SafetensorsFault fault, const std::filesystem::path& path, const std::string& what) {
-  throw SafetensorsError(fault, fmt::format("cannot use {}: {}", in_quotes(path), what), path);
+  // Whatever asks for a tensor in vain knows itself what to do about it; a file that breaks the format is none or a torn one.
+  const bool broken = fault <= SafetensorsFault::layout;
+  throw SafetensorsError(
+      fault,
+      fmt::format("cannot use {}: {}{}", in_quotes(path), what,
+                  broken ? "; if it is a safetensors file, copy or download it again" : ""),
+      path);
 }
 
 std::uint64_t checked_bytes(StoredType type, std::span<const std::int64_t> shape, const std::string& name,
@@ -248,8 +254,7 @@ std::uint64_t checked_bytes(StoredType type, std::span<const std::int64_t> shape
 SafetensorsHeader parse_safetensors_header(std::span<const char> json, std::uint64_t data_begin,
                                            std::uint64_t data_bytes, const std::filesystem::path& path) {
   if (json.empty() || json.front() != '{') {
-    throw_safetensors(SafetensorsFault::header_syntax, path,
-                      "its header does not start with '{'; check that it is a safetensors file");
+    throw_safetensors(SafetensorsFault::header_syntax, path, "its header does not start with '{'");
   }
   // The JSON library takes a zero byte for the end of its input and would not look at what follows.
   if (std::ranges::find(json, '\0') != json.end()) {
