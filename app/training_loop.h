@@ -26,7 +26,8 @@ struct TrainingLoop {
   /// Peak bytes in use, for display.
   std::function<std::size_t()> peak_memory;
 
-  /// True when the plan is done; false when the program was asked to end (app/interrupt.h).
+  /// True when the plan is done; false when the program was asked to end (app/interrupt.h). Throws Error when ten steps in a
+  /// row were skipped; the last checkpoint stays as it is.
   bool run(TrainingPlan& plan) const;
 };
 

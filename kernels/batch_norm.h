@@ -22,7 +22,8 @@ struct BatchNormForwardArgs {
   bool training = false;
   float epsilon = 1e-5f;
   /// Training: running ← (1−momentum)·running + momentum·batch, with the unbiased variance, as PyTorch does (0 where
-  /// there is one row only).
+  /// there is one row only). A channel whose batch statistics are not finite keeps its running ones, so that a step that
+  /// went wrong and is skipped leaves nothing behind.
   float momentum = 0.1f;
   float* running_mean = nullptr;  ///< read in inference, updated in training
   float* running_var = nullptr;

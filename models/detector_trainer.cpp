@@ -14,6 +14,10 @@ DetectorTrainer::DetectorTrainer(Detector& detector, Tensor pictures, Tensor fol
       folder_pictures_(std::move(folder_pictures)),
       painted_(std::move(painted)),
       config_(config) {
+  if (config.batch < 2) {
+    // The head's global pooling leaves one position a picture: of one picture alone there is no variance to normalise by.
+    throw_error("training: a batch of {}; batch normalisation needs at least 2", config.batch);
+  }
   const std::int64_t size = detector.config().size;
   const auto check = [size](const char* what, const Tensor& t) {
     if (t.shape().rank() != 4 || t.dim(0) < 1 || t.dim(1) != size || t.dim(2) != size || t.dim(3) != 3 ||

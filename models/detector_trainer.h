@@ -17,7 +17,7 @@ namespace ddpmts {
 enum class TrainingSchedule { joint, two_stage };
 
 struct DetectorTrainingConfig {
-  std::int64_t batch = 8;
+  std::int64_t batch = 8;  ///< triplets a step, at least 2
   std::uint64_t seed = 0;
   TrainingSchedule schedule = TrainingSchedule::joint;
   double first_stage = 0.5;  ///< two_stage: share of the run that trains the student
@@ -43,7 +43,7 @@ struct TrainingStepReport {
 class DetectorTrainer {
  public:
   /// pictures [count,size,size,3] u8 good parts; folder_pictures the same shape or empty; painted: on these
-  /// pictures, of the same size, or none. All on the detector's device.
+  /// pictures, of the same size, or none. All on the detector's device. Throws ShapeError, Error for a batch below 2.
   DetectorTrainer(Detector& detector, Tensor pictures, Tensor folder_pictures,
                   const DetectorTrainingConfig& config, PaintedDefects painted = {});
 

@@ -113,6 +113,7 @@ void finish_statistics(const BatchNormForwardArgs& args, const RowBlocks& blocks
     args.saved_mean[c] = center;
     args.saved_rstd[c] = static_cast<float>(rstd);
     const float unbiased = args.rows > 1 ? static_cast<float>(squares[i] / (rows - 1.0)) : 0.0f;
+    if (!__builtin_isfinite(center) || !__builtin_isfinite(unbiased)) continue;
     args.running_mean[c] = (1.0f - args.momentum) * args.running_mean[c] + args.momentum * center;
     args.running_var[c] = (1.0f - args.momentum) * args.running_var[c] + args.momentum * unbiased;
   }

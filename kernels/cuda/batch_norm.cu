@@ -51,6 +51,7 @@ __global__ void __launch_bounds__(kFinishChannels* kFinishParts)
   args.saved_mean[c] = center;
   args.saved_rstd[c] = static_cast<float>(rstd);
   const float unbiased = args.rows > 1 ? static_cast<float>(all_squares / (rows - 1.0)) : 0.0f;
+  if (!isfinite(center) || !isfinite(unbiased)) return;
   args.running_mean[c] = (1.0f - args.momentum) * args.running_mean[c] + args.momentum * center;
   args.running_var[c] = (1.0f - args.momentum) * args.running_var[c] + args.momentum * unbiased;
 }

@@ -1,6 +1,7 @@
 #include "kernels/batch_norm.h"
 
 #include <array>
+#include <limits>
 
 #include "bench/shapes.h"
 #include "tests/kernels/kernel_test.h"
@@ -351,6 +352,23 @@ TEST(BatchNorm, NanReachesTheOutput) {
     const BatchNormForwardArgs args = layer.forward_args(true);
     DDPMTS_RUN_KERNEL(isa, batch_norm_forward, args);
     for (std::size_t i = 0; i < layer.y.count(); ++i) EXPECT_EQ(std::isnan(layer.y[i]), i % 18 == 2) << i;
+  });
+}
+
+// A step that is skipped because of a NaN must not leave it in the running statistics for good.
+TEST(BatchNorm, StatisticsThatAreNotFiniteAreNotKept) {
+  test::for_each_isa([](CpuIsa isa) {
+    Layer layer(Case{9, 18, DType::f32, false, true});
+    layer.x.set(20, std::nanf(""));
+    layer.x.set(21, std::numeric_limits<float>::infinity());
+    const std::vector<float> mean = layer.running_mean.floats(), var = layer.running_var.floats();
+    const BatchNormForwardArgs args = layer.forward_args(true);
+    DDPMTS_RUN_KERNEL(isa, batch_norm_forward, args);
+    for (std::size_t c = 0; c < mean.size(); ++c) {
+      const bool spoilt = c == 2 || c == 3;
+      EXPECT_EQ(layer.running_mean[c] == mean[c], spoilt) << c;
+      EXPECT_EQ(layer.running_var[c] == var[c], spoilt) << c;
+    }
   });
 }
 

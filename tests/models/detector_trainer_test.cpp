@@ -218,6 +218,12 @@ TEST_F(DetectorTraining, CheckpointWithoutAMomentIsRefused) {
       {"first_moment.student.encoder.conv1.weight"});
 }
 
+TEST_F(DetectorTraining, ABatchOfOneIsRefused) {
+  DetectorTrainingConfig config = small_training();
+  config.batch = 1;
+  expect_error<Error>([&] { Training(teacher_, config); }, {"at least 2"});
+}
+
 TEST_F(DetectorTraining, SteadyStateAsksTheSystemForNothing) {
   release_cached_memory(Device{});  // what earlier tests left must not help
   const std::size_t before = memory_stats(Device{}).system_allocations;
