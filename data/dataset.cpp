@@ -58,9 +58,14 @@ std::optional<fs::path> child(const fs::path& folder, std::string_view name) {
   return found;
 }
 
+/// What becomes of a picture whose header cannot be read: training goes without it; where pictures are judged it keeps its
+/// place, and loading it says what is wrong.
+enum class Unreadable : std::uint8_t { skip, keep };
+
 /// Lists the pictures of one folder; all else goes to `skipped`, with a reason.
 std::vector<Sample> list_pictures(const fs::path& folder, std::string_view type,
-                                  std::optional<bool> defective, std::vector<Skipped>& skipped) {
+                                  std::optional<bool> defective, Unreadable unreadable,
+                                  std::vector<Skipped>& skipped) {
   std::vector<Sample> out;
   for (const fs::path& entry : entries_of(folder)) {
     if (is_hidden(entry)) {
@@ -70,12 +75,17 @@ std::vector<Sample> list_pictures(const fs::path& folder, std::string_view type,
     } else if (!has_picture_extension(entry)) {
       skipped.push_back({entry, "its name does not end in .png, .jpg, .jpeg or .bmp"});
     } else {
+      Sample sample{entry, std::string(type), defective, std::nullopt};
       try {
         const ImageHeader header = read_image_header(entry);
-        out.push_back({entry, std::string(type), defective, std::nullopt, header.width, header.height});
+        sample.width = header.width, sample.height = header.height;
       } catch (const FileError& error) {
-        skipped.push_back({entry, error.what()});
+        if (unreadable == Unreadable::skip) {
+          skipped.push_back({entry, error.what()});
+          continue;
+        }
       }
+      out.push_back(std::move(sample));
     }
   }
   return out;
@@ -84,7 +94,7 @@ std::vector<Sample> list_pictures(const fs::path& folder, std::string_view type,
 /// Gives defective pictures the mask `<stem>_mask` or `<stem>` of this folder; files left over are skipped.
 void attach_masks(std::vector<Sample>& samples, const fs::path& folder, std::vector<Skipped>& skipped) {
   std::multimap<std::string, fs::path> by_stem;
-  for (const Sample& mask : list_pictures(folder, "", std::nullopt, skipped)) {
+  for (const Sample& mask : list_pictures(folder, "", std::nullopt, Unreadable::keep, skipped)) {
     by_stem.emplace(mask.path.stem().string(), mask.path);
   }
   std::set<fs::path> used;
@@ -118,7 +128,7 @@ void report_unknown(const fs::path& root, const std::vector<std::string_view>& k
 void scan_mvtec(const fs::path& train_good, Dataset& dataset) {
   report_unknown(dataset.root, {"train", "test", "ground_truth"}, dataset.skipped);
   report_unknown(train_good.parent_path(), {"good"}, dataset.skipped);
-  dataset.train_good = list_pictures(train_good, "good", false, dataset.skipped);
+  dataset.train_good = list_pictures(train_good, "good", false, Unreadable::skip, dataset.skipped);
 
   const std::optional<fs::path> truth = child(dataset.root, "ground_truth");
   std::set<std::string> types;
@@ -131,7 +141,8 @@ void scan_mvtec(const fs::path& train_good, Dataset& dataset) {
       }
       types.insert(lower(type));
       const bool good = lower(type) == "good";
-      std::vector<Sample> samples = list_pictures(folder, good ? "good" : type, !good, dataset.skipped);
+      std::vector<Sample> samples =
+          list_pictures(folder, good ? "good" : type, !good, Unreadable::keep, dataset.skipped);
       const std::optional<fs::path> masks = truth ? child(*truth, lower(type)) : std::nullopt;
       if (masks && good)
         dataset.skipped.push_back({*masks, "the mask of a good picture is empty by definition"});
@@ -177,10 +188,10 @@ std::vector<Sample> hold_out(std::vector<Sample>& good) {
 
 void scan_good_and_bad(const fs::path& good, Dataset& dataset) {
   report_unknown(dataset.root, {"good", "bad", "masks"}, dataset.skipped);
-  dataset.train_good = list_pictures(good, "good", false, dataset.skipped);
+  dataset.train_good = list_pictures(good, "good", false, Unreadable::skip, dataset.skipped);
   std::vector<Sample> bad;
   if (const auto folder = child(dataset.root, "bad"))
-    bad = list_pictures(*folder, "bad", true, dataset.skipped);
+    bad = list_pictures(*folder, "bad", true, Unreadable::keep, dataset.skipped);
   if (const auto masks = child(dataset.root, "masks")) attach_masks(bad, *masks, dataset.skipped);
   if (bad.empty()) return;
   dataset.test = std::move(bad);
@@ -253,7 +264,7 @@ Dataset scan_dataset(const fs::path& root) {
     scan_good_and_bad(*good, dataset);
   } else {
     dataset.layout = Layout::good_only;
-    dataset.train_good = list_pictures(root, "good", false, dataset.skipped);
+    dataset.train_good = list_pictures(root, "good", false, Unreadable::skip, dataset.skipped);
   }
   if (dataset.train_good.empty()) {
     const fs::path& folder = train_good ? *train_good : good ? *good : root;
@@ -271,7 +282,7 @@ Dataset scan_dataset(const fs::path& root) {
 
 PictureList scan_pictures(const fs::path& folder) {
   PictureList list;
-  list.pictures = list_pictures(folder, "", std::nullopt, list.skipped);
+  list.pictures = list_pictures(folder, "", std::nullopt, Unreadable::keep, list.skipped);
   return list;
 }
 

@@ -29,7 +29,7 @@ struct Sample {
   std::string type;               ///< "good", the MVTec defect folder's name, or "bad"; empty when unknown
   std::optional<bool> defective;  ///< the label; none for pictures that are only to be inspected
   std::optional<std::filesystem::path> mask;  ///< file with the defect's pixels; never for good pictures
-  int width = 0;                              ///< pixels, upright, from the header
+  int width = 0;  ///< pixels, upright, from the header; 0 where that cannot be read
   int height = 0;
 };
 
@@ -42,8 +42,10 @@ struct Skipped {
 struct Dataset {
   std::filesystem::path root;
   Layout layout = Layout::good_only;
-  std::vector<Sample> train_good;  ///< by name, in natural order; at least one
-  std::vector<Sample> test;        ///< by type, then by name; empty when there is nothing to test on
+  std::vector<Sample>
+      train_good;  ///< by name, in natural order; at least one; all with headers that can be read
+  std::vector<Sample>
+      test;  ///< by type, then by name, unreadable ones too; empty when there is nothing to test on
   std::vector<Skipped> skipped;
 };
 
@@ -54,7 +56,7 @@ struct Dataset {
 Dataset scan_dataset(const std::filesystem::path& root);
 
 struct PictureList {
-  std::vector<Sample> pictures;  ///< without label and type
+  std::vector<Sample> pictures;  ///< without label and type; unreadable ones too
   std::vector<Skipped> skipped;
 };
 

@@ -21,14 +21,12 @@ LoadedPicture load_one(const Sample& sample, int size, const ImageLimits& limits
     out.mask_state = MaskState::all_good;
   }
   out.image = resize_antialiased(image, size, size);
+  out.width = image.width;
+  out.height = image.height;
   return out;
 }
 
 }  // namespace
-
-Image load_image_resized(const std::filesystem::path& path, int size, const ImageLimits& limits) {
-  return resize_antialiased(read_image(path, limits), size, size);
-}
 
 LoadedMask load_mask(const std::filesystem::path& path, int picture_height, int picture_width, int size,
                      const ImageLimits& limits) {

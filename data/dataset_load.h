@@ -25,9 +25,6 @@ struct LoadedMask {
   MaskState state = MaskState::marked;  ///< marked, unmarked or lost
 };
 
-/// The file's picture, squashed to [size, size, 3] with resize_antialiased. Throws FileError, ImageError.
-Image load_image_resized(const std::filesystem::path& path, int size, const ImageLimits& limits = {});
-
 /// The mask of a picture of `picture_width` × `picture_height`, cut to 0 and 1 at `size` (resize_mask). A mask file of 0 and 1
 /// instead of 0 and 255 is understood: its ones are defects. Throws FileError; ImageError, naming both sizes, when the mask's
 /// size is not its picture's.
@@ -36,8 +33,9 @@ LoadedMask load_mask(const std::filesystem::path& path, int picture_height, int 
 
 /// One row a sample: pixels, or the reason why there are none.
 struct LoadedPicture {
-  Image image;  ///< [size, size, 3]; empty when it could not be loaded
-  Mask mask;    ///< [size, size], 0 or 1; empty when its state is unknown
+  Image image;                ///< [size, size, 3]; empty when it could not be loaded
+  int width = 0, height = 0;  ///< of the file's picture, upright, in pixels
+  Mask mask;                  ///< [size, size], 0 or 1; empty when its state is unknown
   MaskState mask_state = MaskState::unknown;
   std::string error;  ///< one line naming the file; empty when all went well
 

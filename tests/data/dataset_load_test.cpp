@@ -30,14 +30,6 @@ Mask square(int width, int height, int side, std::uint8_t value) {
   return mask;
 }
 
-TEST(DatasetLoad, ResizesPictures) {
-  const ScratchFolder scratch;
-  const Image image = noise(40, 30, 1);
-  write_png(scratch / "a.png", image);
-  EXPECT_EQ(load_image_resized(scratch / "a.png", 16), resize_antialiased(image, 16, 16));
-  EXPECT_THROW(load_image_resized(scratch / "none.png", 16), FileError);
-}
-
 TEST(DatasetLoad, MasksAndTheirStates) {
   const ScratchFolder scratch;
   const auto load = [&](const Mask& mask, int size) {
@@ -100,7 +92,7 @@ TEST(DatasetLoad, OneRowASampleWhateverHappens) {
     EXPECT_EQ(rows[i].mask.empty(), states[i] == MaskState::unknown) << i;
     EXPECT_EQ(rows[i].counts_for_pixel_metrics(), i < 2) << i;
   }
-  EXPECT_EQ(rows[0].image, load_image_resized(scratch / "a.png", 16));
+  EXPECT_EQ(rows[0].image, resize_antialiased(read_image(scratch / "a.png"), 16, 16));
   EXPECT_EQ(rows[0].mask, Mask(16, 16));
   EXPECT_NE(rows[3].error.find("broken.png"), std::string::npos);
   EXPECT_NE(rows[5].error.find("small.png"), std::string::npos);

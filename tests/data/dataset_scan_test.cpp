@@ -4,6 +4,7 @@
 #include <array>
 
 #include "data/dataset.h"
+#include "data/dataset_load.h"
 #include "data/image_png.h"
 #include "tests/engine/files_scratch.h"
 
@@ -128,6 +129,24 @@ TEST(DatasetScan, MvtecWithoutTest) {
   EXPECT_TRUE(dataset.test.empty());
 }
 
+// A picture that cannot be judged must not vanish from the metrics without a word.
+TEST(DatasetScan, UnreadableTestPicturesKeepTheirPlace) {
+  const ScratchFolder root;
+  put_picture(root / "train/good/1.png");
+  put_picture(root / "test/dent/1.png");
+  put(root / "test/dent/2.png", "words");
+  put(root / "ground_truth/dent/1_mask.png", "words");
+  put_picture(root / "ground_truth/dent/2_mask.png");
+  const Dataset dataset = scan_dataset(root.path());
+  EXPECT_EQ(names(dataset.test), (std::vector<std::string>{"1.png", "2.png"}));
+  EXPECT_EQ(dataset.test[0].mask, root / "ground_truth/dent/1_mask.png");
+  EXPECT_EQ(dataset.test[1].defective, true);
+  EXPECT_TRUE(dataset.skipped.empty());
+  for (const LoadedPicture& row : load_pictures(dataset.test, 16)) {
+    EXPECT_NE(row.error.find("neither PNG"), std::string::npos) << row.error;
+  }
+}
+
 TEST(DatasetScan, GoodPicturesOnly) {
   const ScratchFolder root;
   put_picture(root / "part2.png");
@@ -215,9 +234,13 @@ TEST(DatasetScan, PicturesToInspect) {
   EXPECT_TRUE(scan_pictures(root.path()).pictures.empty());
   put_picture(root / "1.png");
   put(root / "2.png", "x");
+  put(root / "notes.txt", "x");
   const PictureList list = scan_pictures(root.path());
-  ASSERT_EQ(list.pictures.size(), 1u);
+  ASSERT_EQ(list.pictures.size(), 2u);
   EXPECT_FALSE(list.pictures[0].defective.has_value());
+  EXPECT_GT(list.pictures[0].width, 0);
+  EXPECT_EQ(list.pictures[1].path, root / "2.png") << "it keeps its place; loading it says what is wrong";
+  EXPECT_EQ(list.pictures[1].width, 0);
   EXPECT_EQ(list.skipped.size(), 1u);
   EXPECT_THROW(scan_pictures(root / "none"), DatasetError);
 }

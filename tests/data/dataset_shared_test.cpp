@@ -5,6 +5,7 @@
 
 #include "data/dataset_load.h"
 #include "tests/engine/files_scratch.h"
+#include "tests/shared_data.h"
 
 namespace ddpmts {
 namespace {
@@ -23,7 +24,7 @@ class DatasetShared : public ::testing::TestWithParam<Expected> {};
 
 TEST_P(DatasetShared, Counts) {
   const fs::path root = fs::path(DDPMTS_SHARED_DIR) / "data" / GetParam().folder;
-  if (!fs::exists(root)) GTEST_SKIP() << root << " is not here";
+  DDPMTS_NEED_SHARED(root);
   const Dataset dataset = scan_dataset(root);
   EXPECT_EQ(dataset.layout, Layout::mvtec);
   EXPECT_EQ(dataset.train_good.size(), GetParam().train);
@@ -41,7 +42,7 @@ TEST_P(DatasetShared, Counts) {
 
 TEST_P(DatasetShared, EveryTestPictureLoads) {
   const fs::path root = fs::path(DDPMTS_SHARED_DIR) / "data" / GetParam().folder;
-  if (!fs::exists(root)) GTEST_SKIP() << root << " is not here";
+  DDPMTS_NEED_SHARED(root);
   const Dataset dataset = scan_dataset(root);
   const std::vector<LoadedPicture> rows = load_pictures(dataset.test, 256);
   std::set<std::string> unmarked;

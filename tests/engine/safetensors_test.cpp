@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "tests/engine/files_scratch.h"
+#include "tests/shared_data.h"
 
 namespace ddpmts {
 namespace {
@@ -353,7 +354,7 @@ TEST(Safetensors, DamagedFilesNeverCrash) {
 TEST(Safetensors, OpensSharedWeights) {
   const fs::path path =
       fs::path(DDPMTS_SHARED_DIR) / "weights/resnet18_imagenet_layers1-3_bnfolded.safetensors";
-  if (!fs::exists(path)) GTEST_SKIP() << path << " is not here";
+  DDPMTS_NEED_SHARED(path);
   const SafetensorsFile file(path);
   ASSERT_FALSE(file.tensors().empty());
   for (const TensorInfo& info : file.tensors()) {

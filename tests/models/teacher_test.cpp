@@ -5,6 +5,7 @@
 #include "models/model_file.h"
 #include "models/resnet_teacher.h"
 #include "tests/models/model_test.h"
+#include "tests/shared_data.h"
 
 namespace ddpmts::test {
 namespace {
@@ -32,7 +33,7 @@ DDPMTS_ON_EVERY_PLACEMENT(PretrainedTeacher);
 
 TEST_P(PretrainedTeacher, GivesPyTorchsFeatures) {
   const std::filesystem::path folder = DDPMTS_SHARED_DIR "/weights";
-  if (!std::filesystem::exists(folder)) GTEST_SKIP() << folder << " is not there";
+  DDPMTS_NEED_SHARED(folder);
   const SafetensorsFile weights(folder / "resnet18_imagenet_layers1-3_bnfolded.safetensors");
   const SafetensorsFile fixture(folder / "resnet18_layers1-3_fixture.safetensors");
   const ResNetTeacher teacher(NamedTensors(weights, WeightOrder::oihw), type(), device());
