@@ -25,7 +25,7 @@ std::vector<HistogramRow> count_bins(std::span<const PictureResult> pictures) {
     if (!picture.error.empty()) continue;
     HistogramRow& row = rows[!picture.defective ? 2 : *picture.defective ? 1 : 0];
     // Bin 20 starts at the threshold, so a bar never mixes verdicts.
-    ++row.bins[std::clamp(static_cast<int>(picture.normalized * bin_count), 0, bin_count - 1)];
+    ++row.bins[std::clamp(static_cast<int>(picture.score * bin_count), 0, bin_count - 1)];
     ++row.pictures;
   }
   std::erase_if(rows, [](const HistogramRow& row) { return row.pictures == 0; });

@@ -124,7 +124,7 @@ void write_charts(std::string& page, const Summary& summary, std::span<const Pic
   std::vector<std::uint8_t> labels;
   for (const PictureResult& picture : pictures) {
     if (!picture.error.empty() || !picture.defective) continue;
-    scores.push_back(picture.score);
+    scores.push_back(picture.raw_score);
     labels.push_back(*picture.defective ? 1 : 0);
   }
   const std::vector<RocPoint> points = roc_curve(RankedScores(scores, labels));
@@ -167,7 +167,7 @@ void write_types(std::string& page, const Summary& summary) {
                    "<td><span class=\"bar\"><i class=\"{}\" style=\"width:{:.1f}%\"></i></span> {}</td>"
                    "<td class=\"number\">{:.4g}</td></tr>\n",
                    breakable(html_escape(row.defect_type)), row.found, row.count, style, 100 * share,
-                   percent(share), row.mean_score);
+                   percent(share), row.mean_raw_score);
   }
   page += "</table></div>\n";
 }
@@ -208,8 +208,8 @@ void write_card(std::string& page, const GalleryItem& item) {
   }
   page += "<figcaption>";
   if (result.error.empty()) {
-    fmt::format_to(out, "<span class=\"score\" title=\"raw score {:.6g}\">{:.3f}</span>", result.score,
-                   result.normalized);
+    fmt::format_to(out, "<span class=\"score\" title=\"raw score {:.6g}\">{:.3f}</span>", result.raw_score,
+                   result.score);
   }
   fmt::format_to(out, "<span class=\"verdict {}\">{}</span>", words.style, words.card);
   if (!type.empty() && result.defect_type != "good")
@@ -312,7 +312,7 @@ std::vector<std::size_t> worst_first(std::span<const GalleryItem> gallery) {
   // threshold first.
   const auto place = [&](std::size_t index) {
     const PictureResult& result = gallery[index].result;
-    const double from_threshold = result.normalized - 0.5;
+    const double from_threshold = result.score - 0.5;
     switch (outcome_of(result)) {
       case Outcome::missed:
         return std::pair(0, from_threshold);

@@ -16,31 +16,10 @@ Json label_or_null(const std::optional<bool>& defective) {
   return defective ? Json(*defective ? "defective" : "good") : Json(nullptr);
 }
 
-Json json_of(const Blob& blob) {
-  return {{"x", blob.x},
-          {"y", blob.y},
-          {"width", blob.width},
-          {"height", blob.height},
-          {"area", blob.area},
-          {"max_value", static_cast<double>(blob.max_value)},
-          {"mean_value", blob.mean_value}};
-}
-
-Json json_of(const PictureResult& picture) {
-  Json json = {{"path", picture.path},
-               {"defect_type", picture.defect_type.empty() ? Json(nullptr) : Json(picture.defect_type)},
-               {"label", label_or_null(picture.defective)}};
-  const bool judged = picture.error.empty();
-  json["score"] = judged ? Json(static_cast<double>(picture.score)) : Json(nullptr);
-  json["normalized"] = judged ? Json(picture.normalized) : Json(nullptr);
-  json["verdict"] = judged ? label_or_null(picture.verdict_defective) : Json(nullptr);
-  json["milliseconds"] = judged ? Json(picture.milliseconds) : Json(nullptr);
-  json["blobs"] = Json::array();
-  if (judged) {
-    for (const Blob& blob : picture.blobs) json["blobs"].push_back(json_of(blob));
-  }
-  json["error"] = judged ? Json(nullptr) : Json(picture.error);
-  return json;
+Json json_of(const Blob& blob, const Calibration& calibration) {
+  return {{"x", blob.x},         {"y", blob.y},
+          {"width", blob.width}, {"height", blob.height},
+          {"area", blob.area},   {"score", calibration.normalize(static_cast<double>(blob.max_value))}};
 }
 
 Json json_of(const TypeRow& row) {
@@ -48,7 +27,7 @@ Json json_of(const TypeRow& row) {
           {"label", label_or_null(row.defective)},
           {"count", row.count},
           {"found", row.found},
-          {"mean_score", row.mean_score}};
+          {"mean_raw_score", row.mean_raw_score}};
 }
 
 /// A CSV field: quoted when it holds a comma, a quote, a line break or an outer space.
@@ -65,6 +44,22 @@ std::string csv_field(const std::string& text) {
 
 }  // namespace
 
+Json prediction_json(const PictureResult& picture, const Calibration& calibration) {
+  const bool judged = picture.error.empty();
+  Json json = {{"path", picture.path}};
+  json["verdict"] = judged ? label_or_null(picture.verdict_defective) : Json(nullptr);
+  json["score"] = judged ? Json(picture.score) : Json(nullptr);
+  json["raw_score"] = judged ? Json(static_cast<double>(picture.raw_score)) : Json(nullptr);
+  json["threshold"] = calibration.threshold;
+  json["milliseconds"] = judged ? Json(picture.milliseconds) : Json(nullptr);
+  json["boxes"] = Json::array();
+  if (judged) {
+    for (const Blob& blob : picture.blobs) json["boxes"].push_back(json_of(blob, calibration));
+  }
+  json["error"] = judged ? Json(nullptr) : Json(picture.error);
+  return json;
+}
+
 std::string results_json(const Summary& summary, std::span<const PictureResult> pictures) {
   Json json;
   json["image_auroc"] = or_null(summary.image_auroc);
@@ -79,10 +74,13 @@ std::string results_json(const Summary& summary, std::span<const PictureResult> 
                          {"scale", calibration.scale},
                          {"false_alarm_rate", calibration.false_alarm_rate},
                          {"good_count", calibration.good_count}};
-  json["counts"] = {
-      {"pictures", summary.pictures},           {"errors", summary.errors},
-      {"labelled_good", summary.labelled_good}, {"labelled_defective", summary.labelled_defective},
-      {"unlabelled", summary.unlabelled},       {"judged_defective", summary.judged_defective}};
+  json["counts"] = {{"pictures", summary.pictures},
+                    {"errors", summary.errors},
+                    {"labelled_good", summary.labelled_good},
+                    {"labelled_defective", summary.labelled_defective},
+                    {"unlabelled", summary.unlabelled},
+                    {"judged_defective", summary.judged_defective},
+                    {"masks_left_out", summary.masks_left_out}};
   json["median_milliseconds"] = or_null(summary.median_milliseconds);
   json["confusion"] = nullptr;
   if (summary.confusion) {
@@ -94,22 +92,27 @@ std::string results_json(const Summary& summary, std::span<const PictureResult> 
   json["per_type"] = Json::array();
   for (const TypeRow& row : summary.per_type) json["per_type"].push_back(json_of(row));
   json["pictures"] = Json::array();
-  for (const PictureResult& picture : pictures) json["pictures"].push_back(json_of(picture));
+  for (const PictureResult& picture : pictures) {
+    Json row = prediction_json(picture, calibration);
+    row["defect_type"] = picture.defect_type.empty() ? Json(nullptr) : Json(picture.defect_type);
+    row["label"] = label_or_null(picture.defective);
+    json["pictures"].push_back(std::move(row));
+  }
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 std::string results_csv(const Summary& summary, std::span<const PictureResult> pictures) {
   std::string csv =
-      "path,defect_type,label,score,normalized,verdict,threshold,ms,box_x,box_y,box_width,box_height,"
+      "path,defect_type,label,verdict,score,raw_score,threshold,ms,box_x,box_y,box_width,box_height,"
       "error\r\n";
   for (const PictureResult& picture : pictures) {
     const char* label = !picture.defective ? "" : *picture.defective ? "defective" : "good";
     csv += fmt::format("{},{},{},", csv_field(picture.path), csv_field(picture.defect_type), label);
     if (picture.error.empty()) {
       // {} prints the shortest digits that read back as the same number.
-      csv += fmt::format("{},{},{},{},{:.3f},", picture.score, picture.normalized,
-                         picture.verdict_defective ? "defective" : "good", summary.calibration.threshold,
-                         picture.milliseconds);
+      csv +=
+          fmt::format("{},{},{},{},{:.3f},", picture.verdict_defective ? "defective" : "good", picture.score,
+                      picture.raw_score, summary.calibration.threshold, picture.milliseconds);
       if (picture.blobs.empty()) {
         csv += ",,,,";
       } else {

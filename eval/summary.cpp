@@ -34,11 +34,11 @@ std::vector<TypeRow> count_types(std::span<const PictureResult> pictures) {
     row.defective = picture.defective;
     ++row.count;
     row.found += picture.verdict_defective ? 1 : 0;
-    row.mean_score += static_cast<double>(picture.score);  // a sum until the end
+    row.mean_raw_score += static_cast<double>(picture.raw_score);  // a sum until the end
   }
   std::vector<TypeRow> table;
   for (auto& [key, row] : rows) {
-    row.mean_score /= row.count;
+    row.mean_raw_score /= row.count;
     table.push_back(std::move(row));
   }
   return table;
@@ -63,8 +63,8 @@ std::optional<double> median(std::vector<double> values) {
 }  // namespace
 
 void judge(PictureResult& picture, const Calibration& calibration) {
-  picture.normalized = calibration.normalize(static_cast<double>(picture.score));
-  picture.verdict_defective = calibration.is_defective(static_cast<double>(picture.score));
+  picture.score = calibration.normalize(static_cast<double>(picture.raw_score));
+  picture.verdict_defective = calibration.is_defective(static_cast<double>(picture.raw_score));
 }
 
 Summary summarize(std::span<const PictureResult> pictures, std::span<const PictureMap> maps,
@@ -81,9 +81,9 @@ Summary summarize(std::span<const PictureResult> pictures, std::span<const Pictu
       ++summary.errors;
       continue;
     }
-    if (!std::isfinite(picture.score)) {
+    if (!std::isfinite(picture.raw_score)) {
       throw std::invalid_argument(fmt::format(
-          "results: the score of '{}' is {}; the model's output is broken", picture.path, picture.score));
+          "results: the score of '{}' is {}; the model's output is broken", picture.path, picture.raw_score));
     }
     times.push_back(picture.milliseconds);
     summary.judged_defective += picture.verdict_defective ? 1 : 0;
@@ -93,7 +93,7 @@ Summary summarize(std::span<const PictureResult> pictures, std::span<const Pictu
     }
     ++(*picture.defective ? summary.labelled_defective : summary.labelled_good);
     add_to_confusion(picture, confusion);
-    scores.push_back(picture.score);
+    scores.push_back(picture.raw_score);
     labels.push_back(*picture.defective ? 1 : 0);
   }
   if (!scores.empty()) summary.confusion = confusion;

@@ -1,6 +1,7 @@
 // What a test run found, picture by picture and in sum, and its machine-readable forms.
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <span>
 #include <string>
@@ -18,15 +19,15 @@ struct PictureResult {
   std::string path;
   std::string defect_type;        ///< "good", "scratch", ...; empty where unknown
   std::optional<bool> defective;  ///< the true label; empty where unknown
-  float score = 0;                ///< raw image score, higher = more likely defective
-  double normalized = 0;          ///< Calibration::normalize(score)
+  float raw_score = 0;            ///< higher = more likely defective
+  double score = 0;               ///< Calibration::normalize(raw_score): in [0, 1], 0.5 = threshold
   bool verdict_defective = false;
   double milliseconds = 0;  ///< time to inspect it
-  std::vector<Blob> blobs;  ///< largest first, in pixels of the anomaly map
+  std::vector<Blob> blobs;  ///< largest first; where they lie and how large they are in pixels of the picture
   std::string error;        ///< empty when all went well
 };
 
-/// Fills normalized and verdict_defective from score.
+/// Fills score and verdict_defective from raw_score.
 void judge(PictureResult& picture, const Calibration& calibration);
 
 /// Verdicts against labels, over the pictures that have both.
@@ -44,7 +45,7 @@ struct TypeRow {
   std::optional<bool> defective;  ///< the label its pictures share
   int count = 0;
   int found = 0;
-  double mean_score = 0;
+  double mean_raw_score = 0;
 };
 
 /// Metrics are fractions in [0,1], empty where labels or masks are missing or of one class only.
@@ -62,6 +63,9 @@ struct Summary {
   int labelled_defective = 0;
   int unlabelled = 0;
   int judged_defective = 0;
+  int masks_left_out =
+      0;  ///< pictures left out of the pixel metrics because their mask marks nothing, or nothing that is left
+          ///< at the map's size; set by the caller
   std::optional<Confusion> confusion;  ///< empty when no picture has a label
   std::vector<TypeRow> per_type;       ///< good first, then by name
   std::optional<double> median_milliseconds;
@@ -72,13 +76,18 @@ struct Summary {
 Summary summarize(std::span<const PictureResult> pictures, std::span<const PictureMap> maps,
                   const Calibration& calibration);
 
+/// One picture as results.json and predictions.json have it: path, verdict (good, defective), score, raw_score, threshold,
+/// milliseconds, boxes (x, y, width, height and area in pixels of the picture, score), error; null what a picture with an
+/// error has not.
+nlohmann::ordered_json prediction_json(const PictureResult& picture, const Calibration& calibration);
+
 /// results.json: an object with the keys image_auroc, pixel_auroc, pixel_ap, aupro, f1_max, pixel_f1_max
-/// (fractions or null), threshold, calibration, counts, confusion (or null), per_type and pictures. Bytes of
-/// names that are not UTF-8 are replaced by U+FFFD.
+/// (fractions or null), threshold, calibration, counts, confusion (or null), per_type and pictures, whose keys are those of
+/// prediction_json. Bytes of names that are not UTF-8 are replaced by U+FFFD.
 std::string results_json(const Summary& summary, std::span<const PictureResult> pictures);
 
 /// results.csv after RFC 4180 (CRLF, quotes doubled), one row a picture: path, defect_type, label (good,
-/// defective or empty), score, normalized, verdict (good, defective), threshold, ms, the largest blob's
+/// defective or empty), verdict (good, defective), score, raw_score, threshold, ms, the largest box's
 /// box_x, box_y, box_width, box_height (empty when there is none), error. Rows with an error leave score to
 /// box empty.
 std::string results_csv(const Summary& summary, std::span<const PictureResult> pictures);

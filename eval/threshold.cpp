@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <stdexcept>
 #include <vector>
 
@@ -29,11 +30,6 @@ void check(std::span<const float> good_scores, const ThresholdOptions& options) 
       throw std::invalid_argument(
           fmt::format("threshold: held-out score {} of {} is {}; the model's output is broken", i,
                       good_scores.size(), good_scores[i]));
-    }
-    if (static_cast<double>(good_scores[i]) > options.score_ceiling) {
-      throw std::invalid_argument(
-          fmt::format("threshold: held-out score {} is above the stated highest score {}", good_scores[i],
-                      options.score_ceiling));
     }
   }
 }
@@ -77,9 +73,6 @@ Calibration calibrate(std::span<const float> good_scores, const ThresholdOptions
     threshold = std::max(threshold, static_cast<double>(std::nextafter(
                                         order_statistic, std::numeric_limits<float>::infinity())));
   }
-  if (threshold >= options.score_ceiling && scores.front() < options.score_ceiling) {
-    threshold = 0.5 * (scores.front() + options.score_ceiling);
-  }
   if (!std::isfinite(threshold)) {
     throw std::invalid_argument(fmt::format(
         "threshold: held-out scores reach {}, too large to set a threshold above", scores.front()));
@@ -101,15 +94,6 @@ double Calibration::normalize(double raw) const {
   if (std::isinf(z)) return z > 0 ? 1.0 : 0.0;
   // z < 0 through 1 / (1 - z), which keeps its digits near 0.
   return z < 0 ? 0.5 / (1.0 - z) : 1.0 - 0.5 / (1.0 + z);
-}
-
-double Calibration::denormalize(double normalized) const {
-  if (!(normalized >= 0 && normalized <= 1)) {
-    throw std::invalid_argument(
-        fmt::format("calibration: {} is no normalised score, they lie in [0, 1]", normalized));
-  }
-  const double z = normalized < 0.5 ? 1.0 - 0.5 / normalized : 0.5 / (1.0 - normalized) - 1.0;
-  return threshold + scale * z;
 }
 
 bool Calibration::is_extrapolated() const {

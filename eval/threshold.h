@@ -1,7 +1,6 @@
 // Where to draw the line between good and defective when only good pictures are known.
 #pragma once
 
-#include <limits>
 #include <span>
 #include <string>
 
@@ -23,9 +22,6 @@ struct Calibration {
   /// finite.
   double normalize(double raw) const;
 
-  /// The raw score that normalizes to this. Throws std::invalid_argument outside [0,1].
-  double denormalize(double normalized) const;
-
   /// The verdict on a raw score: raw >= threshold.
   bool is_defective(double raw) const { return raw >= threshold; }
 
@@ -40,9 +36,6 @@ struct Calibration {
 
 struct ThresholdOptions {
   double false_alarm_rate = 0.01;  ///< in (0, 0.5]
-  /// The highest score that the model can give (1 for probabilities). A threshold extrapolated to or past it
-  /// could never be reached; then the threshold is put halfway between the highest good score and this.
-  double score_ceiling = std::numeric_limits<double>::infinity();
 };
 
 /// Sets threshold and scale from the scores of held-out good pictures (never of pictures trained on: their
@@ -68,8 +61,7 @@ struct ThresholdOptions {
 /// score).
 /// Spreads below 0.1 % of the largest magnitude (1e-6 where all scores are 0) count as that much, so that
 /// equal good scores do not put the line on top of themselves.
-/// Throws std::invalid_argument for no scores, a score that is not finite or lies above the ceiling, or a
-/// rate outside (0, 0.5].
+/// Throws std::invalid_argument for no scores, a score that is not finite, or a rate outside (0, 0.5].
 Calibration calibrate(std::span<const float> good_scores, const ThresholdOptions& options = {});
 
 }  // namespace ddpmts::eval

@@ -18,7 +18,7 @@ GalleryItem item(std::string path, std::optional<bool> defective, float score, s
   result.result.path = std::move(path);
   result.result.defect_type = defective.value_or(false) ? "scratch" : "";
   result.result.defective = defective;
-  result.result.score = score;
+  result.result.raw_score = score;
   result.result.error = std::move(error);
   judge(result.result, calibration);
   result.picture_png = "UElDVFVSRQ==";

@@ -17,7 +17,7 @@ PictureResult picture(std::string path, std::string type, std::optional<bool> de
   result.path = std::move(path);
   result.defect_type = std::move(type);
   result.defective = defective;
-  result.score = score;
+  result.raw_score = score;
   result.milliseconds = milliseconds;
   return result;
 }
@@ -37,7 +37,7 @@ std::vector<PictureResult> sample() {
   for (PictureResult& entry : pictures) judge(entry, calibration);
   pictures[2].blobs = {{3, 4, 5, 6, 20, 0.95f, 0.8}, {1, 1, 1, 1, 1, 0.6f, 0.6}};
   pictures.back().error = "cannot read 'torn.png': \"unexpected end\", copy it again";
-  pictures.back().score = std::numeric_limits<float>::quiet_NaN();
+  pictures.back().raw_score = std::numeric_limits<float>::quiet_NaN();
   return pictures;
 }
 
@@ -101,7 +101,7 @@ TEST(Summary, TellsTheKindsApart) {
     EXPECT_EQ(summary.per_type[i].count, counts[i]);
     EXPECT_EQ(summary.per_type[i].found, found[i]);
   }
-  EXPECT_NEAR(summary.per_type[2].mean_score, 0.6, 1e-7);
+  EXPECT_NEAR(summary.per_type[2].mean_raw_score, 0.6, 1e-7);
 }
 
 TEST(Summary, PixelMetricsComeFromTheMaps) {
@@ -151,12 +151,15 @@ TEST(ResultsJson, ReadsBack) {
   for (std::size_t i = 0; i + 1 < pictures.size(); ++i) {
     const auto& row = json["pictures"][i];
     EXPECT_EQ(row["path"].get<std::string>(), pictures[i].path);
-    EXPECT_EQ(row["score"].get<float>(), pictures[i].score);
-    EXPECT_EQ(row["normalized"].get<double>(), pictures[i].normalized);
+    EXPECT_EQ(row["raw_score"].get<float>(), pictures[i].raw_score);
+    EXPECT_EQ(row["score"].get<double>(), pictures[i].score);
+    EXPECT_EQ(row["threshold"].get<double>(), 0.5);
     EXPECT_EQ(row["verdict"], pictures[i].verdict_defective ? "defective" : "good");
     EXPECT_TRUE(row["error"].is_null());
   }
-  EXPECT_EQ(json["pictures"][2]["blobs"][0]["height"].get<int>(), 6);
+  EXPECT_EQ(json["pictures"][2]["boxes"][0]["height"].get<int>(), 6);
+  EXPECT_DOUBLE_EQ(json["pictures"][2]["boxes"][0]["score"].get<double>(),
+                   calibration.normalize(static_cast<double>(0.95f)));
   EXPECT_TRUE(json["pictures"][6]["label"].is_null());
   const auto& torn = json["pictures"][7];
   EXPECT_EQ(torn["error"].get<std::string>(), pictures[7].error);
@@ -175,8 +178,8 @@ TEST(ResultsCsv, ReadsBack) {
   const std::vector<PictureResult> pictures = sample();
   const auto rows = read_csv(results_csv(summarize(pictures, {}, calibration), pictures));
   ASSERT_EQ(rows.size(), pictures.size() + 1);
-  const std::vector<std::string> header = {"path",      "defect_type", "label", "score", "normalized",
-                                           "verdict",   "threshold",   "ms",    "box_x", "box_y",
+  const std::vector<std::string> header = {"path",      "defect_type", "label", "verdict", "score",
+                                           "raw_score", "threshold",   "ms",    "box_x",   "box_y",
                                            "box_width", "box_height",  "error"};
   EXPECT_EQ(rows[0], header);
   for (std::size_t i = 0; i < pictures.size(); ++i) {
@@ -188,9 +191,9 @@ TEST(ResultsCsv, ReadsBack) {
       for (std::size_t column = 3; column < 12; ++column) EXPECT_EQ(row[column], "");
       continue;
     }
-    EXPECT_EQ(std::stof(row[3]), pictures[i].score);
-    EXPECT_EQ(std::stod(row[4]), pictures[i].normalized);
-    EXPECT_EQ(row[5], pictures[i].verdict_defective ? "defective" : "good");
+    EXPECT_EQ(row[3], pictures[i].verdict_defective ? "defective" : "good");
+    EXPECT_EQ(std::stod(row[4]), pictures[i].score);
+    EXPECT_EQ(std::stof(row[5]), pictures[i].raw_score);
     EXPECT_EQ(std::stod(row[6]), 0.5);
   }
   EXPECT_EQ(rows[3][8] + rows[3][9] + rows[3][10] + rows[3][11], "3456");

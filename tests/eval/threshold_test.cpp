@@ -147,21 +147,12 @@ TEST(Threshold, FewAndEqualScoresLeaveAMargin) {
   }
 }
 
-TEST(Threshold, StaysReachableBelowTheCeiling) {
-  const std::vector<float> scores = {0.3f, 0.5f};
-  EXPECT_GT(calibrate(scores).threshold, 1.0);
-  EXPECT_NEAR(calibrate(scores, {.score_ceiling = 1.0}).threshold, 0.75, 1e-7);
-  // Good scores at the ceiling itself: nothing can be told apart, and the threshold stays above them.
-  EXPECT_GT(calibrate(std::vector<float>{1.0f, 0.5f}, {.score_ceiling = 1.0}).threshold, 1.0);
-}
-
 TEST(Threshold, RefusesWhatIsWrong) {
   const std::vector<float> one = {0.5f};
   EXPECT_THROW(calibrate({}), std::invalid_argument);
   EXPECT_THROW(calibrate(one, {.false_alarm_rate = 0.0}), std::invalid_argument);
   EXPECT_THROW(calibrate(one, {.false_alarm_rate = 0.6}), std::invalid_argument);
   EXPECT_THROW(calibrate(one, {.false_alarm_rate = std::nan("")}), std::invalid_argument);
-  EXPECT_THROW(calibrate(one, {.score_ceiling = 0.4}), std::invalid_argument);
   EXPECT_THROW(calibrate(std::vector<float>{std::nanf("")}), std::invalid_argument);
   EXPECT_THROW(calibrate(std::vector<float>{std::numeric_limits<float>::infinity()}), std::invalid_argument);
 }
@@ -174,7 +165,7 @@ TEST(Normalize, HalfAtTheThresholdAndATenthAtTheMedian) {
   EXPECT_NEAR(calibration.normalize(2 * calibration.threshold - static_cast<double>(0.2f)), 0.9, 1e-12);
 }
 
-TEST(Normalize, RisesStrictlyWithoutJumpsAndComesBack) {
+TEST(Normalize, RisesStrictlyWithoutJumps) {
   const Calibration calibration{0.7, 0.05, 0.01, 20};
   double previous = -1;
   for (int step = -20000; step <= 20000; ++step) {
@@ -185,7 +176,6 @@ TEST(Normalize, RisesStrictlyWithoutJumpsAndComesBack) {
       ASSERT_LT(normalized - previous, 0.5 * 0.01 / 0.05 + 1e-12);
     }  // steepest at the threshold
     ASSERT_EQ(normalized >= 0.5, calibration.is_defective(raw)) << raw;
-    ASSERT_NEAR(calibration.denormalize(normalized), raw, 1e-7) << raw;
     previous = normalized;
   }
 }
@@ -198,7 +188,6 @@ TEST(Normalize, StaysInRangeAtTheEnds) {
   EXPECT_LE(calibration.normalize(1e308), 1.0);
   EXPECT_GE(calibration.normalize(-1e308), 0.0);
   EXPECT_TRUE(std::isnan(calibration.normalize(std::nan(""))));
-  EXPECT_THROW(calibration.denormalize(1.1), std::invalid_argument);
   EXPECT_THROW((Calibration{0.5, 0.0, 0.01, 1}.normalize(0.1)), std::logic_error);
 }
 
