@@ -7,7 +7,8 @@ build: setup
 setup:
 	@scripts/setup.sh
 
-demo: build
+demo: setup
+	scripts/build.sh ddpmts
 	scripts/demo.sh
 
 test: build

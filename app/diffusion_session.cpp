@@ -6,6 +6,7 @@
 
 #include "app/interrupt.h"
 #include "app/picture_grid.h"
+#include "app/settings_json.h"
 #include "app/training_data.h"
 #include "app/training_loop.h"
 #include "engine/files/atomic_file.h"
@@ -77,7 +78,7 @@ void save_checkpoint(const RunFolder& run, const DiffusionRunConfig& config, con
       {"picture_count", picture_count}};
   write_tensors(
       run.diffusion_checkpoint(), tensors,
-      {{"format", kCheckpointFormat}, {"config", to_json(config).dump()}, {"training", training.dump()}});
+      {{"format", kCheckpointFormat}, {"config", text_of(to_json(config))}, {"training", training.dump()}});
 }
 
 ordered_json log_record(const DiffusionStepReport& report, TimestepLosses& losses) {
@@ -138,6 +139,8 @@ SessionEnd run_diffusion_training(DiffusionRunConfig config, const RunFolder& ru
     const std::string data = config.data;
     config = checkpoint.config;
     config.data = data;
+    parse_precision(name_of(config.precision), device);
+    note_settings_not_taken(options);
   }
   config.training.type = type_of(config.precision);
 
@@ -151,7 +154,7 @@ SessionEnd run_diffusion_training(DiffusionRunConfig config, const RunFolder& ru
   }
   const Tensor views = make_views(data.training, config, device);
   make_folder(run.root);
-  write_file_atomically(run.diffusion_config(), to_json(config).dump(2) + "\n");
+  write_file_atomically(run.diffusion_config(), text_of(to_json(config), 2) + "\n");
 
   const NoiseSchedule schedule(config.schedule, config.timesteps);
   const UNetConfig shape = preset(config.preset, config.size);
@@ -196,7 +199,7 @@ SessionEnd run_diffusion_training(DiffusionRunConfig config, const RunFolder& ru
     return SessionEnd::interrupted;
   }
   save_diffusion_model(run.diffusion_model(), shape, schedule, config.training.prediction,
-                       trainer.averaged_tensors(), to_json(config).dump());
+                       trainer.averaged_tensors(), text_of(to_json(config)));
   std::printf("diffusion model: %s\n", run.diffusion_model().c_str());
   return SessionEnd::finished;
 }

@@ -17,6 +17,25 @@ Tensor stack_pictures(std::span<const LoadedPicture* const> pictures, std::int64
   return Tensor::from_host<std::uint8_t>({count, size, size, 3}, pixels, device);
 }
 
+namespace {
+
+// Boxes from the map's pixels to the picture's.
+void scale_boxes(std::vector<eval::Blob>& blobs, std::int64_t size, const LoadedPicture& picture) {
+  const double sx = static_cast<double>(picture.width) / static_cast<double>(size);
+  const double sy = static_cast<double>(picture.height) / static_cast<double>(size);
+  for (eval::Blob& blob : blobs) {
+    const int right = static_cast<int>((blob.x + blob.width) * sx + 0.5);
+    const int bottom = static_cast<int>((blob.y + blob.height) * sy + 0.5);
+    blob.x = static_cast<int>(blob.x * sx);
+    blob.y = static_cast<int>(blob.y * sy);
+    blob.width = std::max(1, right - blob.x);
+    blob.height = std::max(1, bottom - blob.y);
+    blob.area = static_cast<std::int64_t>(static_cast<double>(blob.area) * sx * sy + 0.5);
+  }
+}
+
+}  // namespace
+
 Inspector inspector_of(const Model& model) {
   Inspector inspector;
   inspector.size = model.detector->config().size;
@@ -68,13 +87,14 @@ std::size_t inspect_samples(const Inspector& inspector, std::span<const Sample> 
       if (loaded[i].loaded()) {
         const auto begin = maps.begin() + static_cast<std::ptrdiff_t>(next * pixels);
         picture.anomaly.assign(begin, begin + static_cast<std::ptrdiff_t>(pixels));
-        picture.result.score = inspection.scores[next];
+        picture.result.raw_score = inspection.scores[next];
         picture.result.milliseconds = milliseconds;
         eval::judge(picture.result, inspector.threshold);
         if (picture.result.verdict_defective) {
           picture.result.blobs =
               eval::find_blobs(picture.anomaly, static_cast<int>(size), static_cast<int>(size),
                                inspector.threshold.threshold, options.min_blob_area);
+          scale_boxes(picture.result.blobs, size, loaded[i]);
         }
         ++next;
       }

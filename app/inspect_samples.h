@@ -29,9 +29,8 @@ Inspector inspector_of(const Model& model);
 
 struct InspectedPicture {
   const Sample* sample = nullptr;
-  eval::PictureResult
-      result;            ///< judged; blobs in pixels of the map. `error` when the file could not be used
-  LoadedPicture loaded;  ///< pixels at the model's size, and the mask where there is one
+  eval::PictureResult result;  ///< judged; `error` when the file could not be used
+  LoadedPicture loaded;        ///< pixels at the model's size, and the mask where there is one
   std::vector<float> anomaly;  ///< [size, size]; empty on error
 };
 

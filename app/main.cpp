@@ -4,6 +4,7 @@
 #include <exception>
 
 #include "app/commands.h"
+#include "app/usage_error.h"
 #include "app/version.h"
 #include "engine/cpu/limit_spinning.h"
 
@@ -31,7 +32,12 @@ int main(int argc, char** argv) {
       std::fprintf(stderr, "ddpmts: there is no command '%s'; see ddpmts --help\n", argv[1]);
       return 2;
     }
-    return app.exit(e) == 0 ? 0 : 2;
+    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
+    std::fprintf(stderr, "ddpmts: %s; see --help\n", e.what());
+    return 2;
+  } catch (const ddpmts::app::UsageError& e) {
+    std::fprintf(stderr, "ddpmts: %s\n", e.what());
+    return 2;
   } catch (const std::exception& e) {
     std::fprintf(stderr, "ddpmts: %s\n", e.what());
     return 1;

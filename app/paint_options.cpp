@@ -28,12 +28,19 @@ void add_paint_options(CLI::App& command, PaintOptions& o) {
       ->check(CLI::IsMember({"h1", "constant", "h3", "inpaint"}));
   command.add_option("--masks", o.masks,
                      "Weights of mask kinds: perlin, blob, stroke, rectangle, smooth; default: a mix of all");
-  command.add_option("--chain", o.steps, "Reverse steps of a whole chain")->check(CLI::Range(2, 1000));
+  constexpr const char* kForms = "the form's";
+  command.add_option("--chain", o.steps, "Reverse steps of a whole chain")
+      ->check(CLI::Range(2, 1000))
+      ->default_str(kForms);
   command.add_option("--start", o.start, "h3: timestep up to which the picture is diffused")
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::NonNegativeNumber)
+      ->default_str(kForms);
   command.add_option("--delta", o.delta, "constant, h3: standard deviation of the disturbance, in [0, 1]")
-      ->check(CLI::Range(0.0, 1.0));
-  command.add_option("--s", o.s, "h1, inpaint: range of s; variances are multiplied by 1 + s")->expected(2);
+      ->check(CLI::Range(0.0, 1.0))
+      ->default_str(kForms);
+  command.add_option("--s", o.s, "h1, inpaint: range of s; variances are multiplied by 1 + s")
+      ->expected(2)
+      ->default_str(kForms);
   command.add_flag("--foreground", o.foreground, "Only on the part, for parts that lie on a plain ground");
 }
 

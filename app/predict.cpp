@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 
 #include "app/commands.h"
@@ -10,6 +11,7 @@
 #include "app/interrupt.h"
 #include "app/overlay.h"
 #include "app/progress_line.h"
+#include "app/report_skipped.h"
 #include "app/run_folder.h"
 #include "data/image_codec.h"
 #include "engine/files/atomic_file.h"
@@ -35,17 +37,9 @@ std::vector<Sample> gather(const std::vector<std::string>& inputs) {
     if (std::filesystem::is_directory(input)) {
       const PictureList list = scan_pictures(input);
       samples.insert(samples.end(), list.pictures.begin(), list.pictures.end());
-      for (const Skipped& skipped : list.skipped) {
-        if (has_picture_extension(skipped.path) && !std::filesystem::is_directory(skipped.path)) {
-          samples.emplace_back().path = skipped.path;  // loading it says what is wrong, in a row of its own
-        } else {
-          std::fprintf(stderr, "skipped %s: %s\n", skipped.path.c_str(), skipped.reason.c_str());
-        }
-      }
+      report_skipped(list.skipped);
     } else {
-      Sample sample;
-      sample.path = input;
-      samples.push_back(std::move(sample));
+      samples.emplace_back().path = input;
     }
   }
   return samples;
@@ -59,39 +53,18 @@ std::string unique_stem(const std::filesystem::path& path, std::set<std::string>
   return name;
 }
 
-ordered_json to_json(const eval::PictureResult& result, const eval::Calibration& threshold) {
-  if (!result.error.empty()) return {{"path", result.path}, {"error", result.error}};
-  ordered_json boxes = ordered_json::array();
-  for (const eval::Blob& blob : result.blobs) {
-    boxes.push_back({{"x", blob.x},
-                     {"y", blob.y},
-                     {"width", blob.width},
-                     {"height", blob.height},
-                     {"area", blob.area},
-                     {"score", threshold.normalize(static_cast<double>(blob.max_value))}});
+// The picture at its own size with the heat map on it. What is wrong with the file goes into the result's `error`.
+std::optional<Image> overlay_of(eval::PictureResult& result, const FloatMap& map) {
+  try {
+    return heat_overlay(read_image(result.path), map);
+  } catch (const std::bad_alloc&) {
+    result.error =
+        fmt::format("cannot draw over the picture {}: not enough memory; shrink it, or use --no-overlays",
+                    in_quotes(result.path));
+  } catch (const Error& error) {
+    result.error = error.what();
   }
-  return {{"path", result.path},
-          {"verdict", result.verdict_defective ? "defective" : "good"},
-          {"score", result.normalized},
-          {"raw_score", result.score},
-          {"threshold", threshold.threshold},
-          {"milliseconds", result.milliseconds},
-          {"boxes", std::move(boxes)}};
-}
-
-// Boxes from the map's pixels to the picture's.
-void scale_boxes(std::vector<eval::Blob>& blobs, int size, const Image& picture) {
-  const double sx = static_cast<double>(picture.width) / size;
-  const double sy = static_cast<double>(picture.height) / size;
-  for (eval::Blob& blob : blobs) {
-    const int right = static_cast<int>((blob.x + blob.width) * sx + 0.5);
-    const int bottom = static_cast<int>((blob.y + blob.height) * sy + 0.5);
-    blob.x = static_cast<int>(blob.x * sx);
-    blob.y = static_cast<int>(blob.y * sy);
-    blob.width = std::max(1, right - blob.x);
-    blob.height = std::max(1, bottom - blob.y);
-    blob.area = static_cast<std::int64_t>(static_cast<double>(blob.area) * sx * sy + 0.5);
-  }
+  return std::nullopt;
 }
 
 void run_predict(const PredictOptions& options) {
@@ -101,6 +74,7 @@ void run_predict(const PredictOptions& options) {
     std::fprintf(stderr, "threshold %g from the command line replaces the model's %g\n", options.threshold,
                  model.threshold.threshold);
     model.threshold.threshold = options.threshold;
+    model.threshold.good_count = 0;  // set by hand
   }
   const std::vector<Sample> samples = gather(options.inputs);
   if (samples.empty())
@@ -116,35 +90,49 @@ void run_predict(const PredictOptions& options) {
   inspect.batch = options.batch;
   ProgressLine line;
   inspect_samples(inspector_of(model), samples, inspect, [&](InspectedPicture&& found) {
-    const std::string name = unique_stem(found.sample->path, names);
-    if (found.result.error.empty()) {
-      const FloatMap map = normalized_map(found.anomaly, size, size, model.threshold);
-      const Image original = read_image(found.sample->path);
-      scale_boxes(found.result.blobs, size, original);
-      if (options.overlays) write_png(output / (name + "_overlay.png"), heat_overlay(original, map));
-      if (options.maps) write_png(output / (name + "_map.png"), to_grey16(map));
-      defective += found.result.verdict_defective ? 1 : 0;
+    eval::PictureResult& result = found.result;
+    std::optional<Image> overlay;
+    FloatMap map;
+    if (result.error.empty()) {
+      map = normalized_map(found.anomaly, size, size, model.threshold);
+      if (options.overlays) overlay = overlay_of(result, map);
+    }
+    ordered_json row = eval::prediction_json(result, model.threshold);
+    row["overlay"] = nullptr;
+    row["map"] = nullptr;
+    if (result.error.empty()) {
+      const std::string name = unique_stem(found.sample->path, names);
+      if (overlay) {
+        row["overlay"] = name + "_overlay.png";
+        write_png(output / (name + "_overlay.png"), *overlay);
+      }
+      if (options.maps) {
+        row["map"] = name + "_map.png";
+        write_png(output / (name + "_map.png"), to_grey16(map));
+      }
+      defective += result.verdict_defective ? 1 : 0;
     } else {
       ++errors;
       line.finish();
-      std::fprintf(stderr, "%s\n", found.result.error.c_str());
+      std::fprintf(stderr, "%s\n", result.error.c_str());
     }
-    pictures.push_back(to_json(found.result, model.threshold));
-    if (samples.size() == 1 && found.result.error.empty()) {
-      std::printf("%s: %s, score %.3f (0.5 = threshold), raw %.4g, %.1f ms\n", found.result.path.c_str(),
-                  found.result.verdict_defective ? "defective" : "good", found.result.normalized,
-                  static_cast<double>(found.result.score), found.result.milliseconds);
+    pictures.push_back(std::move(row));
+    if (samples.size() == 1 && result.error.empty()) {
+      std::printf("%s: %s, score %.3f (0.5 = threshold), raw %.4g, %.1f ms\n", result.path.c_str(),
+                  result.verdict_defective ? "defective" : "good", result.score,
+                  static_cast<double>(result.raw_score), result.milliseconds);
     } else if (line.due()) {
       line.show(fmt::format("inspected {}/{}, {} defective", pictures.size(), samples.size(), defective));
     }
   });
   line.finish();
-  const ordered_json document = {{"threshold",
-                                  {{"raw", model.threshold.threshold},
-                                   {"false_alarm_rate", model.threshold.false_alarm_rate},
-                                   {"meaning", model.threshold.describe()}}},
-                                 {"map_size", size},
-                                 {"pictures", std::move(pictures)}};
+  const ordered_json document = {
+      {"threshold",
+       {{"raw", model.threshold.threshold},
+        {"false_alarm_rate", options.has_threshold ? ordered_json() : ordered_json(model.threshold.false_alarm_rate)},
+        {"meaning", model.threshold.describe()}}},
+      {"map_size", size},
+      {"pictures", std::move(pictures)}};
   const std::size_t done = document["pictures"].size();
   write_file_atomically(output / "predictions.json",
                         document.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
@@ -166,11 +154,13 @@ void add_predict(CLI::App& app) {
   command->add_option("-o,--output", options->output, "Folder for predictions.json, overlays and maps");
   CLI::Option* threshold = command->add_option(
       "--threshold", options->threshold, "Raw score at which a part is defective, instead of the model's");
-  command->add_flag("--overlays,!--no-overlays", options->overlays, "Write <name>_overlay.png");
+  threshold->default_str("the model's");
+  command->add_flag("--overlays,!--no-overlays", options->overlays, "Write <name>_overlay.png; default: yes");
   command->add_flag("--maps,!--no-maps", options->maps,
-                    "Write <name>_map.png, 16-bit grey, 32768 = threshold");
+                    "Write <name>_map.png, 16-bit grey, 32768 = threshold; default: yes");
   command->add_option("--batch", options->batch, "Pictures inspected at once")->check(CLI::PositiveNumber);
-  command->add_option("--precision", options->precision, "auto, f32 or bf16");
+  command->add_option("--precision", options->precision, "auto, f32 or bf16")
+      ->check(CLI::IsMember({"auto", "f32", "bf16"}));
   add_device_options(command, options->device);
   command->callback([options, threshold] {
     options->has_threshold = threshold->count() > 0;

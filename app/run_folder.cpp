@@ -2,6 +2,8 @@
 
 #include <charconv>
 
+#include "app/usage_error.h"
+
 namespace ddpmts::app {
 
 Device parse_device(const std::string& text) {
@@ -12,7 +14,8 @@ Device parse_device(const std::string& text) {
     const char* end = text.data() + text.size();
     if (std::from_chars(text.data() + 5, end, index).ptr == end) device.index = index;
   }
-  if (device.index < 0) throw_error("unknown device '{}': expected cpu, cuda or cuda:<index>", text);
+  if (device.index < 0)
+    throw_error<UsageError>("unknown device '{}': expected cpu, cuda or cuda:<index>", text);
   require_device(device);
   return device;
 }
@@ -25,11 +28,14 @@ Model open_model(const std::filesystem::path& run_or_file, const std::string& pr
     file = run.model();
     if (!std::filesystem::exists(file)) {
       const bool unfinished = std::filesystem::exists(run.checkpoint());
+      const bool replaced = std::filesystem::exists(run.previous() / run.model().filename());
       throw FileError(
-          fmt::format("{} holds no finished model; {}", in_quotes(run_or_file),
-                      unfinished ? "its training was interrupted: continue it with `ddpmts train DATA -o "
-                                   "RUN --resume`"
-                                 : "train one with `ddpmts train DATA -o RUN`"),
+          fmt::format(
+              "{} holds no finished model; {}{}", in_quotes(run_or_file),
+              unfinished ? "its training was interrupted: continue it with `ddpmts train DATA -o "
+                           "RUN --resume`"
+                         : "train one with `ddpmts train DATA -o RUN`",
+              replaced ? "; the one that was to be replaced is previous/model.safetensors in it" : ""),
           run_or_file);
     }
   }

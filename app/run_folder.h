@@ -15,6 +15,11 @@ struct RunFolder {
   std::filesystem::path config() const { return root / "config.json"; }
   std::filesystem::path random_teacher() const { return root / "random_teacher.safetensors"; }
   std::filesystem::path log() const { return root / "training.jsonl"; }
+  std::filesystem::path results() const { return root / "results.json"; }
+  std::filesystem::path table() const { return root / "results.csv"; }
+  std::filesystem::path report() const { return root / "report.html"; }
+  /// Where a run that is being replaced keeps what it had, until the new model is there.
+  std::filesystem::path previous() const { return root / "previous"; }
 
   std::filesystem::path diffusion_model() const { return root / "diffusion.safetensors"; }
   std::filesystem::path diffusion_checkpoint() const { return root / "diffusion_checkpoint.safetensors"; }
@@ -24,7 +29,7 @@ struct RunFolder {
   std::filesystem::path defect_bank() const { return root / "defects"; }
 };
 
-/// "cpu" or "cuda[:index]". Throws Error on anything else.
+/// "cpu" or "cuda[:index]". Throws UsageError on anything else, DeviceError for a GPU that cannot be used.
 Device parse_device(const std::string& text);
 
 /// The model of a run folder, or a model file itself. Throws FileError saying what a run is when there is none.

@@ -5,6 +5,7 @@
 #include "app/device_options.h"
 #include "app/diffusion_inspector.h"
 #include "app/interrupt.h"
+#include "app/report_skipped.h"
 #include "app/test_run.h"
 #include "engine/files/atomic_file.h"
 
@@ -17,22 +18,27 @@ struct TestOptions {
   TestRunOptions test;
 };
 
+void finish(const std::optional<eval::Summary>& summary) {
+  if (!summary) throw_error("interrupted before every picture was inspected; nothing was written");
+}
+
 void run_test_command(const TestOptions& options) {
   watch_for_interrupt();
   const Dataset dataset = scan_dataset(options.data);
+  report_skipped(dataset.skipped);
   if (options.detector != "student") {
     const RunFolder run{options.run};
     const DiffusionInspector inspector(run, parse_diffusion_detector_kind(options.detector),
                                        options.diffusion, options.precision, options.device);
     const std::filesystem::path output =
         options.output.empty() ? run.root / options.detector : std::filesystem::path(options.output);
-    test_run(inspector.inspector(), dataset, output, options.test);
+    finish(test_run(inspector.inspector(), dataset, output, options.test));
     return;
   }
   const Model model = open_model(options.run, options.precision, options.device);
   std::filesystem::path output = options.output;
   if (output.empty()) output = std::filesystem::is_directory(options.run) ? options.run : ".";
-  test_run(inspector_of(model), dataset, output, options.test);
+  finish(test_run(inspector_of(model), dataset, output, options.test));
 }
 
 }  // namespace
@@ -58,7 +64,8 @@ void add_test(CLI::App& app) {
       ->add_option("--start", options->diffusion.start_timestep,
                    "reconstruct: timestep up to which the picture is diffused")
       ->check(CLI::NonNegativeNumber);
-  command->add_option("--precision", options->precision, "auto, f32 or bf16");
+  command->add_option("--precision", options->precision, "auto, f32 or bf16")
+      ->check(CLI::IsMember({"auto", "f32", "bf16"}));
   add_device_options(command, options->device);
   command->add_option("--batch", options->test.batch, "Pictures inspected at once")
       ->check(CLI::PositiveNumber);

@@ -27,7 +27,9 @@ void print_summary(const eval::Summary& s) {
                 s.confusion->defects_found, s.confusion->defects_found + s.confusion->defects_missed,
                 s.confusion->false_alarms, s.confusion->false_alarms + s.confusion->good_passed);
   }
-  if (s.errors > 0) std::printf("%d pictures could not be judged: see the report\n", s.errors);
+  if (s.errors > 0) {
+    std::printf("%d picture%s could not be judged: see the report\n", s.errors, s.errors == 1 ? "" : "s");
+  }
 }
 
 // The pictures of one test run, kept until the metrics over all of them are known.
@@ -67,8 +69,8 @@ eval::GalleryItem gallery_item(const Found& found, std::size_t i, int size,
 
 }  // namespace
 
-eval::Summary test_run(const Inspector& inspector, const Dataset& dataset,
-                       const std::filesystem::path& output, const TestRunOptions& options) {
+std::optional<eval::Summary> test_run(const Inspector& inspector, const Dataset& dataset,
+                                      const std::filesystem::path& output, const TestRunOptions& options) {
   if (dataset.test.empty()) {
     throw_error(
         "{} has no test pictures; put some under test/<type>/ or bad/, or inspect single pictures with "
@@ -91,26 +93,30 @@ eval::Summary test_run(const Inspector& inspector, const Dataset& dataset,
     if (line.due()) line.show(fmt::format("testing {}/{}", found.results.size(), dataset.test.size()));
   });
   line.finish();
-  if (done < dataset.test.size())
-    throw_error("interrupted after {} of {} pictures; nothing was written", done, dataset.test.size());
+  if (done < dataset.test.size()) return std::nullopt;
 
   std::vector<eval::PictureMap> maps;
+  int masks_left_out = 0;
   for (std::size_t i = 0; i < found.results.size(); ++i) {
     if (found.results[i].error.empty() && found.pictures[i].counts_for_pixel_metrics()) {
       const auto& mask = found.pictures[i].mask.value;
       maps.push_back({found.maps[i], mask, size, size, found.results[i].path});
     }
-    if (found.pictures[i].mask_state == MaskState::unmarked) {
-      std::fprintf(stderr, "%s: its mask marks nothing; left out of the pixel metrics\n",
-                   found.results[i].path.c_str());
-    }
+    const MaskState state = found.pictures[i].mask_state;
+    if (state != MaskState::unmarked && state != MaskState::lost) continue;
+    ++masks_left_out;
+    std::fprintf(stderr, "%s: %s; left out of the pixel metrics\n", found.results[i].path.c_str(),
+                 state == MaskState::unmarked
+                     ? "its mask marks nothing"
+                     : fmt::format("what its mask marks is too small to be seen at {0} x {0}", size).c_str());
   }
   // Pixel metrics need masks of defects, not only good pictures.
   const bool any_marked =
       std::any_of(found.pictures.begin(), found.pictures.end(),
                   [](const LoadedPicture& p) { return p.mask_state == MaskState::marked; });
   if (!any_marked) maps.clear();
-  const eval::Summary summary = eval::summarize(found.results, maps, inspector.threshold);
+  eval::Summary summary = eval::summarize(found.results, maps, inspector.threshold);
+  summary.masks_left_out = masks_left_out;
 
   std::vector<eval::GalleryItem> gallery;
   for (const std::size_t i : choose_gallery(found, options.gallery)) {

@@ -11,8 +11,9 @@ struct TestRunOptions {
   int gallery = 120;
 };
 
-/// Prints a short table and the report's path. Throws Error when the dataset has no test pictures.
-eval::Summary test_run(const Inspector& inspector, const Dataset& dataset,
-                       const std::filesystem::path& output, const TestRunOptions& options);
+/// Prints a short table and the report's path. Nothing, and nothing is written, when the program was asked to end before the last
+/// picture. Throws Error when the dataset has no test pictures.
+std::optional<eval::Summary> test_run(const Inspector& inspector, const Dataset& dataset,
+                                      const std::filesystem::path& output, const TestRunOptions& options);
 
 }  // namespace ddpmts::app

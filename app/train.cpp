@@ -6,10 +6,14 @@
 #include "app/defect_bank.h"
 #include "app/device_options.h"
 #include "app/diffusion_session.h"
+#include "app/interrupt.h"
+#include "app/named_settings.h"
 #include "app/paint_options.h"
+#include "app/settings_json.h"
 #include "app/teacher_search.h"
 #include "app/test_run.h"
 #include "app/training_session.h"
+#include "app/usage_error.h"
 
 namespace ddpmts::app {
 namespace {
@@ -43,6 +47,7 @@ bool make_bank(const TrainOptions& o, const RunFolder& run, Device device) {
     diffusion.training.synthesis.flip_horizontal = config.training.synthesis.flip_horizontal;
     diffusion.training.synthesis.flip_vertical = config.training.synthesis.flip_vertical;
     SessionOptions session = o.session;
+    session.named.clear();
     session.resume = o.session.resume && std::filesystem::exists(run.diffusion_checkpoint());
     if (run_diffusion_training(diffusion, run, session) == SessionEnd::interrupted) return false;
   }
@@ -73,10 +78,19 @@ void run_train(TrainOptions& o) {
   set_flips(config.training.synthesis, o.flip);
   set_sources(config.training.synthesis, o.source);
   if (config.steps > 0) config.minutes = 0;
+  const SynthesisConfig& synthesis = config.training.synthesis;
+  if (!config.folder.empty() && synthesis.folder_weight == 0) {
+    throw UsageError(
+        "--folder: the source `folder` has no weight; add it, for example --source self=0.6,folder=0.4");
+  }
+  if (!config.bank.empty() && synthesis.diffusion_weight == 0) {
+    throw UsageError(
+        "--bank: the source `diffusion` has no weight; add it, for example --source self=0.6,diffusion=0.4");
+  }
 
   const RunFolder run{o.run};
   SessionOptions session = o.session;
-  const bool own_bank = config.training.synthesis.diffusion_weight > 0 && config.bank.empty();
+  const bool own_bank = synthesis.diffusion_weight > 0 && config.bank.empty();
   // A run may have been stopped before its detector began; one whose detector did goes on with the bank it began with.
   if (own_bank) session.resume = session.resume && std::filesystem::exists(run.checkpoint());
   if (!session.resume) config.teacher = find_teacher(config.teacher);
@@ -89,7 +103,16 @@ void run_train(TrainOptions& o) {
   const Dataset dataset = scan_dataset(config.data);
   if (!o.test || dataset.test.empty()) return;
   const Model model = load_model(run.model(), "auto", device);
-  test_run(inspector_of(model), dataset, run.root, {});
+  if (interrupted() || !test_run(inspector_of(model), dataset, run.root, {})) {
+    std::printf("interrupted before the test was done; it can be run with: ddpmts test %s %s\n",
+                run.root.c_str(), config.data.c_str());
+  }
+}
+
+// Empty when `text` is a number that pictures can be resized to.
+std::string is_size(const std::string& text) {
+  const long size = std::strtol(text.c_str(), nullptr, 10);
+  return size % 32 == 0 ? "" : fmt::format("{} is no multiple of 32; 256 is", text);
 }
 
 }  // namespace
@@ -108,9 +131,10 @@ void add_train(CLI::App& app) {
   command->add_option("--steps", c.steps, "Optimiser steps, instead of minutes")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--seed", c.training.seed, "Seed of everything random");
-  command->add_option("--batch", c.training.batch, "Triplets per step")->check(CLI::Range(1, 1024));
+  command->add_option("--batch", c.training.batch, "Triplets per step")->check(CLI::Range(2, 1024));
   command->add_option("--size", c.detector.size, "Pictures are resized to this square, a multiple of 32")
-      ->check(CLI::Range(32, 2048));
+      ->check(CLI::Range(std::int64_t{32}, kLargestSize))
+      ->check(is_size);
   command->add_option("--head", o->head, "Segmentation head: s, m or l (64, 128, 256 channels)")
       ->check(CLI::IsMember({"s", "m", "l"}));
   command->add_option("--precision", o->precision, "auto, f32 or bf16")
@@ -120,7 +144,8 @@ void add_train(CLI::App& app) {
       ->check(CLI::IsMember({"joint", "two-stage"}));
   command->add_option("--source", o->source,
                       "Weights of the defect sources: self, texture, folder, diffusion");
-  command->add_option("--folder", c.folder, "Pictures for the source `folder`, for example textures");
+  command->add_option("--folder", c.folder,
+                      "Pictures for the source `folder`, for example textures; default: none");
   command->add_option(
       "--bank", c.bank,
       "Painted defects for the source `diffusion` (ddpmts paint); default: the run's, made when needed");
@@ -155,8 +180,12 @@ void add_train(CLI::App& app) {
       ->check(CLI::PositiveNumber);
   command->add_flag("--resume", o->session.resume, "Continue an interrupted run with its own settings");
   command->add_flag("--overwrite", o->session.overwrite, "Replace a run that is there");
-  command->add_flag("--test,!--no-test", o->test, "Test afterwards when there are test pictures");
-  command->callback([o] { run_train(*o); });
+  command->add_flag("--test,!--no-test", o->test,
+                    "Test afterwards when there are test pictures; default: yes");
+  command->callback([o, command] {
+    o->session.named = settings_named(*command);
+    run_train(*o);
+  });
 }
 
 }  // namespace ddpmts::app

@@ -2,6 +2,7 @@
 #include "app/commands.h"
 #include "app/device_options.h"
 #include "app/diffusion_session.h"
+#include "app/named_settings.h"
 
 namespace ddpmts::app {
 namespace {
@@ -83,7 +84,10 @@ void add_train_diffusion(CLI::App& app) {
       ->check(CLI::PositiveNumber);
   command->add_flag("--resume", o->session.resume, "Continue an interrupted run with its own settings");
   command->add_flag("--overwrite", o->session.overwrite, "Replace a diffusion model that is there");
-  command->callback([o] { run_train_diffusion(*o); });
+  command->callback([o, command] {
+    o->session.named = settings_named(*command);
+    run_train_diffusion(*o);
+  });
 }
 
 }  // namespace ddpmts::app

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "app/inspect_samples.h"
+#include "app/report_skipped.h"
 #include "data/dataset_load.h"
 #include "kernels/philox.h"
 
@@ -27,6 +28,12 @@ std::vector<bool> choose_held_out(std::size_t count, double share, std::uint64_t
   return held_out;
 }
 
+// Says so when it is not.
+bool is_usable(const LoadedPicture& picture) {
+  if (!picture.loaded()) std::fprintf(stderr, "skipped: %s\n", picture.error.c_str());
+  return picture.loaded();
+}
+
 bool is_grey(const Image& image) {
   for (std::size_t p = 0; p < image.rgb.size(); p += 3) {
     if (image.rgb[p] != image.rgb[p + 1] || image.rgb[p] != image.rgb[p + 2]) return false;
@@ -38,17 +45,11 @@ bool is_grey(const Image& image) {
 
 TrainingData load_training_data(const Dataset& dataset, std::int64_t size, double held_out,
                                 std::uint64_t seed, Device device) {
-  for (const Skipped& skipped : dataset.skipped) {
-    std::fprintf(stderr, "skipped %s: %s\n", skipped.path.c_str(), skipped.reason.c_str());
-  }
+  report_skipped(dataset.skipped);
   const std::vector<LoadedPicture> loaded = load_pictures(dataset.train_good, static_cast<int>(size));
   std::vector<std::size_t> usable;
   for (std::size_t i = 0; i < loaded.size(); ++i) {
-    if (loaded[i].loaded()) {
-      usable.push_back(i);
-    } else {
-      std::fprintf(stderr, "skipped: %s\n", loaded[i].error.c_str());
-    }
+    if (is_usable(loaded[i])) usable.push_back(i);
   }
   if (static_cast<std::int64_t>(usable.size()) < kFewestGood) {
     throw_error(
@@ -75,10 +76,11 @@ TrainingData load_training_data(const Dataset& dataset, std::int64_t size, doubl
 
 Tensor load_folder_pictures(const std::string& folder, const char* option, std::int64_t size, Device device) {
   const PictureList list = scan_pictures(folder);
+  report_skipped(list.skipped);
   const std::vector<LoadedPicture> loaded = load_pictures(list.pictures, static_cast<int>(size));
   std::vector<const LoadedPicture*> usable;
   for (const LoadedPicture& picture : loaded) {
-    if (picture.loaded()) usable.push_back(&picture);
+    if (is_usable(picture)) usable.push_back(&picture);
   }
   if (usable.empty()) throw_error("{} {}: there is no usable picture in it", option, in_quotes(folder));
   return stack_pictures(usable, size, device);

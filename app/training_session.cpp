@@ -6,6 +6,7 @@
 #include "app/defect_bank.h"
 #include "app/inspect_samples.h"
 #include "app/interrupt.h"
+#include "app/settings_json.h"
 #include "app/teacher_search.h"
 #include "app/training_data.h"
 #include "app/training_loop.h"
@@ -23,7 +24,7 @@ constexpr std::int64_t kInspectBatch = 8;
 
 // Everything that a checkpoint holds besides tensors.
 struct Checkpoint {
-  ordered_json config;
+  RunConfig config;
   TrainingPlan::State plan;
   DetectorTrainer::Counters trainer;
   std::int64_t picture_count = 0;
@@ -45,7 +46,7 @@ void save_checkpoint(const RunFolder& run, const RunConfig& config, const Detect
                                  {"picture_count", picture_count}};
   write_tensors(
       run.checkpoint(), tensors,
-      {{"format", "ddpmts-checkpoint"}, {"config", to_json(config).dump()}, {"training", training.dump()}});
+      {{"format", "ddpmts-checkpoint"}, {"config", text_of(to_json(config))}, {"training", training.dump()}});
 }
 
 Checkpoint read_checkpoint(const SafetensorsFile& file) {
@@ -53,10 +54,12 @@ Checkpoint read_checkpoint(const SafetensorsFile& file) {
     if (file.metadata().at("format") != "ddpmts-checkpoint") throw std::out_of_range("format");
     const ordered_json training = ordered_json::parse(file.metadata().at("training"));
     Checkpoint checkpoint;
-    checkpoint.config = ordered_json::parse(file.metadata().at("config"));
+    checkpoint.config = run_config_from_json(ordered_json::parse(file.metadata().at("config")));
     checkpoint.plan = {training.at("steps"), training.at("seconds")};
+    const int stage = training.at("stage");
+    if (stage < 0 || stage > static_cast<int>(DetectorTrainer::Stage::head)) throw_error("stage {}", stage);
     checkpoint.trainer = {training.at("trainer_steps"), training.at("optimizer_steps"),
-                          static_cast<DetectorTrainer::Stage>(training.at("stage").get<int>())};
+                          static_cast<DetectorTrainer::Stage>(stage)};
     checkpoint.picture_count = training.at("picture_count");
     return checkpoint;
   } catch (const std::exception& e) {
@@ -94,13 +97,31 @@ void finish_model(Detector&& detector, const RunConfig& config, const TrainingDa
   const std::int64_t probes = std::min<std::int64_t>(3, data.held_out.dim(0));
   model.probe_pictures = data.held_out.slice(0, probes).to(Device{});
   model.probe_scores.assign(good_scores.begin(), good_scores.begin() + probes);
-  model.run_configuration = to_json(config).dump();
+  model.run_configuration = text_of(to_json(config));
   model.detector = std::make_unique<Detector>(std::move(detector));
   save_model(run.model(), model);
   std::printf("%s\n", model.threshold.describe().c_str());
 }
 
+// A replaced run's outcome goes aside: nothing of it may be taken for the new run's, and nothing is lost if that fails.
+void set_aside(const RunFolder& run) {
+  for (const auto& file :
+       {run.model(), run.checkpoint(), run.results(), run.table(), run.report(), run.config(), run.log()}) {
+    if (!std::filesystem::exists(file)) continue;
+    make_folder(run.previous());
+    std::error_code error;
+    std::filesystem::rename(file, run.previous() / file.filename(), error);
+    if (error) throw_system_error("move aside", file, error.value());
+  }
+}
+
 }  // namespace
+
+void note_settings_not_taken(const SessionOptions& options) {
+  if (!options.resume || options.named.empty()) return;
+  std::fprintf(stderr, "resuming with the run's own settings; not taken from the call: %s\n",
+               options.named.c_str());
+}
 
 SessionEnd run_training(RunConfig config, const RunFolder& run, const SessionOptions& options) {
   watch_for_interrupt();
@@ -118,9 +139,12 @@ SessionEnd run_training(RunConfig config, const RunFolder& run, const SessionOpt
     checkpoint_file.emplace(run.checkpoint());
     checkpoint = read_checkpoint(*checkpoint_file);
     const std::string data = config.data;
-    config = run_config_from_json(checkpoint.config);
+    config = checkpoint.config;
     config.data = data;
+    parse_precision(name_of(config.detector.precision), device);
+    note_settings_not_taken(options);
   }
+  check(config.detector);
 
   const Dataset dataset = scan_dataset(config.data);
   const TrainingData data =
@@ -140,10 +164,10 @@ SessionEnd run_training(RunConfig config, const RunFolder& run, const SessionOpt
   if (!options.resume) config.training.synthesis.grey_pictures = data.grey;
   check(config.training.synthesis, data.training.dim(0), folder_pictures ? folder_pictures.dim(0) : 0,
         painted.bases);
-  make_folder(run.root);
-  write_file_atomically(run.config(), to_json(config).dump(2) + "\n");
-
-  if (config.teacher == kRandomTeacher) write_random_teacher(run.random_teacher(), config.training.seed);
+  if (config.teacher == kRandomTeacher) {
+    make_folder(run.root);
+    write_random_teacher(run.random_teacher(), config.training.seed);
+  }
   const SafetensorsFile teacher(config.teacher == kRandomTeacher ? run.random_teacher()
                                                                  : std::filesystem::path(config.teacher));
   Detector detector(NamedTensors(teacher, WeightOrder::oihw), config.detector, config.training.seed, device);
@@ -157,6 +181,9 @@ SessionEnd run_training(RunConfig config, const RunFolder& run, const SessionOpt
     plan.restore(checkpoint.plan);
     checkpoint_file.reset();
   }
+  make_folder(run.root);
+  if (!options.resume) set_aside(run);
+  write_file_atomically(run.config(), text_of(to_json(config), 2) + "\n");
   std::printf("%lld good pictures to learn from, %lld held out; teacher %s; %s; %s, batch %lld\n",
               static_cast<long long>(data.training.dim(0)), static_cast<long long>(data.held_out.dim(0)),
               config.teacher.c_str(), describe(device).c_str(), name_of(config.detector.precision),
@@ -179,6 +206,8 @@ SessionEnd run_training(RunConfig config, const RunFolder& run, const SessionOpt
     return SessionEnd::interrupted;
   }
   finish_model(std::move(detector), config, data, run);
+  std::error_code kept;  // then it merely takes up room
+  std::filesystem::remove_all(run.previous(), kept);
   return SessionEnd::finished;
 }
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
-#include "engine/error.h"
+#include "app/usage_error.h"
 
 namespace ddpmts::app {
 
@@ -20,15 +20,15 @@ void set_weights(const char* option, std::span<const std::pair<const char*, floa
       const char* last = item.data() + item.size();
       const auto parsed = std::from_chars(item.data() + equals + 1, last, weight);
       if (parsed.ptr != last || parsed.ec != std::errc{} || !(weight >= 0.0f)) {
-        throw_error("{} {}: '{}' is no weight; write for example {}=0.6,{}=0.4", option, text,
-                    item.substr(equals + 1), names[0].first, names[1].first);
+        throw_error<UsageError>("{} {}: '{}' is no weight; write for example {}=0.6,{}=0.4", option, text,
+                                item.substr(equals + 1), names[0].first, names[1].first);
       }
     }
     const auto found = std::ranges::find_if(names, [&](const auto& entry) { return wanted == entry.first; });
     if (found == names.end()) {
       std::string known;
       for (const auto& [name, unused] : names) known += (known.empty() ? "" : ", ") + std::string(name);
-      throw_error("{} {}: there is no '{}'; there are {}", option, text, wanted, known);
+      throw_error<UsageError>("{} {}: there is no '{}'; there are {}", option, text, wanted, known);
     }
     *found->second = weight;
     begin = end + 1;

@@ -14,22 +14,29 @@ constexpr const char* kMemoryName = "memory";
 
 }  // namespace
 
+Precision precision_named(const std::string& name) {
+  if (name == "f32") return Precision::f32;
+  if (name == "bf16") return Precision::bf16;
+  throw_error("unknown precision '{}': expected f32 or bf16", name);
+}
+
 Precision parse_precision(const std::string& text, Device device) {
-  if (text == "f32") return Precision::f32;
-  if (text == "bf16" && device.is_cuda() && !has_fast_bf16(device)) {
-    throw_error<DeviceError>("{} ({}) has no bf16 arithmetic, which starts with sm_80: use --precision f32",
-                             device.name(), describe(device));
-  }
-  if (text == "bf16") return Precision::bf16;
   if (text == "auto") return has_fast_bf16(device) ? Precision::bf16 : Precision::f32;
-  throw_error("unknown precision '{}': expected auto, f32 or bf16", text);
+  const Precision precision = precision_named(text);
+  if (precision == Precision::bf16 && !has_fast_bf16(device)) {
+    throw_error<DeviceError>("{} ({}) has no bf16 arithmetic, which {}: use --precision f32", device.name(),
+                             describe(device),
+                             device.is_cuda() ? "starts with sm_80" : "needs AVX512_BF16 or AMX");
+  }
+  return precision;
 }
 
 const char* name_of(Precision precision) { return precision == Precision::bf16 ? "bf16" : "f32"; }
 
 void check(const DetectorConfig& config) {
-  if (config.size < 32 || config.size % 32 != 0) {
-    throw_error("picture size {}: expected a multiple of 32, such as 256", config.size);
+  if (config.size < 32 || config.size > kLargestSize || config.size % 32 != 0) {
+    throw_error("picture size {}: expected a multiple of 32 up to {}, such as 256", config.size,
+                kLargestSize);
   }
   if (config.top_k < 1) throw_error("top_k {}: expected at least 1 pixel, such as 100", config.top_k);
 }

@@ -15,8 +15,11 @@ namespace ddpmts {
 
 enum class Precision { f32, bf16 };
 
-/// "f32", "bf16", or "auto": bf16 where the device computes on it in hardware. Throws Error on anything else.
+/// "f32", "bf16", or "auto": bf16 where the device computes on it in hardware. Throws Error on anything else, DeviceError
+/// for bf16 on a device that does not.
 Precision parse_precision(const std::string& text, Device device);
+/// The reverse of name_of, whatever the device. Throws Error for an unknown name.
+Precision precision_named(const std::string& name);
 const char* name_of(Precision precision);
 /// What activations are stored in.
 inline DType type_of(Precision precision) { return precision == Precision::bf16 ? DType::bf16 : DType::f32; }
@@ -30,8 +33,11 @@ struct MapCalibration {
   MapUnit distance, segmentation, memory;
 };
 
+constexpr std::int64_t kLargestSize = 2048;
+
 struct DetectorConfig {
-  std::int64_t size = 256;  ///< side of the square that pictures are resized to; a multiple of 32
+  std::int64_t size =
+      256;  ///< side of the square that pictures are resized to; a multiple of 32 up to kLargestSize
   HeadSize head = HeadSize::s;
   Precision precision = Precision::f32;
   std::int64_t top_k = 328;  ///< pixels whose mean is the picture's score; default_top_k(256)

@@ -104,7 +104,7 @@ Model load_model(const std::filesystem::path& path, const std::string& precision
     config.size = stored.at("size");
     config.head = parse_head_size(stored.at("head"));
     config.top_k = stored.at("top_k");
-    const Precision trained = parse_precision(stored.at("precision"), device);
+    const Precision trained = precision_named(stored.at("precision"));
     config.precision = wanted.value_or(has_fast_bf16(device) ? trained : Precision::f32);
     check(config);
     maps.distance = map_unit(stored.at("maps").at("distance"));

@@ -1,15 +1,11 @@
 // The program on parts that it draws itself, with a teacher of random weights: train, test, predict, resume.
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "engine/files/safetensors.h"
-#include "tests/app/program.h"
+#include "tests/app/running.h"
 
 namespace ddpmts::test {
 namespace {
@@ -89,7 +85,7 @@ TEST_F(EndToEnd, TrainTestPredict) {
   ASSERT_EQ(predictions["pictures"].size(), 4u);
   int errors = 0;
   for (const json& picture : predictions["pictures"]) {
-    if (picture.contains("error")) {
+    if (!picture["error"].is_null()) {
       ++errors;
       EXPECT_NE(picture["error"].get<std::string>().find("broken.png"), std::string::npos);
       continue;
@@ -103,30 +99,43 @@ TEST_F(EndToEnd, TrainTestPredict) {
 }
 
 TEST_F(EndToEnd, SameSeedSameModelAndResumedEqualsStraight) {
-  const std::string options = "--steps 14 --seed 5 --no-test --log-every 5";
+  const std::string options = "--steps 44 --seed 5 --no-test --log-every 1";
   ASSERT_EQ(run_program(train("straight", options)).code, 0);
-  const std::string log = read_text(*folder / "straight/training.jsonl");
-  EXPECT_EQ(std::count(log.begin(), log.end(), '\n'), 3) << "steps 5, 10 and the last";
 
-  // A run that is told to end after a few steps, then resumed.
-  const std::string command =
-      std::string(DDPMTS_PROGRAM) + " " + train("resumed", options + " >/dev/null 2>&1 & echo $!");
-  FILE* pipe = popen(command.c_str(), "r");
-  ASSERT_NE(pipe, nullptr);
-  int pid = 0;
-  ASSERT_EQ(fscanf(pipe, "%d", &pid), 1);
-  pclose(pipe);
-  for (int i = 0; i < 600 && read_text(*folder / "resumed/config.json").empty(); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  }
-  kill(pid, SIGTERM);
-  for (int i = 0; i < 1200 && kill(pid, 0) == 0; ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  Running running(train("resumed", options), *folder / "resumed.txt");
+  ASSERT_TRUE(running.wrote(*folder / "resumed/training.jsonl", "\"step\":3"));
+  const Finished stopped = running.end_with(SIGTERM);
+  EXPECT_EQ(stopped.code, 0) << stopped.output;
+  EXPECT_NE(stopped.output.find("--resume"), std::string::npos) << stopped.output;
   ASSERT_TRUE(std::filesystem::exists(*folder / "resumed/checkpoint.safetensors"));
-  const Finished resumed =
-      run_program("train " + part("blister") + " -o " + *folder / "resumed" + " --resume --no-test");
+  ASSERT_FALSE(std::filesystem::exists(*folder / "resumed/model.safetensors"));
+  const Finished resumed = run_program("train " + part("blister") + " -o " + *folder / "resumed" +
+                                       " --resume --no-test --log-every 1 --steps 99 --size 64");
   ASSERT_EQ(resumed.code, 0) << resumed.output;
+  EXPECT_NE(resumed.output.find("not taken from the call: --steps --size"), std::string::npos)
+      << resumed.output;
   expect_same_tensors(*folder / "straight/model.safetensors", *folder / "resumed/model.safetensors");
+  const std::string log = read_text(*folder / "resumed/training.jsonl");
+  EXPECT_EQ(std::count(log.begin(), log.end(), '\n'), 44) << "one line a step, none twice";
+}
+
+// When the last step is done, what is left to do is not worth a failure.
+TEST_F(EndToEnd, AskedToEndDuringTheTestItEndsWell) {
+  Running running(train("late", "--steps 2"), *folder / "late.txt");
+  ASSERT_TRUE(running.wrote(*folder / "late/model.safetensors", "ddpmts-detector"));
+  const Finished stopped = running.end_with(SIGINT);
+  EXPECT_EQ(stopped.code, 0) << stopped.output;
+  const bool tested = std::filesystem::exists(*folder / "late/report.html");
+  EXPECT_EQ(stopped.output.find("ddpmts test") == std::string::npos, tested) << stopped.output;
+}
+
+TEST_F(EndToEnd, ATrainingThatDivergesEndsWithAReason) {
+  const Finished diverged =
+      run_program(train("diverged", "--steps 60 --no-test --precision f32 --learning-rate 1e30"));
+  EXPECT_EQ(diverged.code, 1) << diverged.output;
+  EXPECT_NE(diverged.output.find("10 steps in a row were not finite"), std::string::npos) << diverged.output;
+  EXPECT_NE(diverged.output.find("--learning-rate"), std::string::npos) << diverged.output;
+  EXPECT_FALSE(std::filesystem::exists(*folder / "diverged/model.safetensors"));
 }
 
 TEST_F(EndToEnd, RunThatExistsIsNotOverwritten) {
