@@ -22,6 +22,8 @@ Precision precision_named(const std::string& name) {
 
 Precision parse_precision(const std::string& text, Device device) {
   if (text == "auto") return has_fast_bf16(device) ? Precision::bf16 : Precision::f32;
+  if (text != "f32" && text != "bf16")
+    throw_error("unknown precision '{}': expected auto, f32 or bf16", text);
   const Precision precision = precision_named(text);
   if (precision == Precision::bf16 && !has_fast_bf16(device)) {
     throw_error<DeviceError>("{} ({}) has no bf16 arithmetic, which {}: use --precision f32", device.name(),
