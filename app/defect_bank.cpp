@@ -14,6 +14,7 @@
 #include "data/dataset_load.h"
 #include "data/image_png.h"
 #include "engine/files/atomic_file.h"
+#include "engine/files/crc32.h"
 
 namespace ddpmts::app {
 namespace {
@@ -26,14 +27,14 @@ path list_file(const path& folder) { return folder / "bank.jsonl"; }
 
 std::uint32_t checksum(const Tensor& tensor) {
   const Tensor on_host = tensor.to(Device{});
-  return png_crc({static_cast<const std::byte*>(on_host.raw()), on_host.bytes()});
+  return crc32({static_cast<const std::byte*>(on_host.raw()), on_host.bytes()});
 }
 
 // Tells a network's weights from any others.
 std::uint32_t checksum(const UNet& network) {
   std::vector<std::uint32_t> sums;
   for (const auto& [name, tensor] : network.tensors()) sums.push_back(checksum(tensor));
-  return png_crc(std::as_bytes(std::span(sums)));
+  return crc32(std::as_bytes(std::span(sums)));
 }
 
 // The name of a good picture's copy, another one for each.

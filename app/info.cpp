@@ -23,8 +23,9 @@ void run_info(const InfoOptions& options) {
   }
   std::printf("pictures    resized to %lld x %lld\n", static_cast<long long>(config.size),
               static_cast<long long>(config.size));
-  std::printf("networks    teacher ResNet-18, student, head %s: %.2f million learned parameters, %s\n",
-              name_of(config.head), static_cast<double>(learned) / 1e6, name_of(config.precision));
+  std::printf("networks    teacher %s, student, head %s: %.2f million learned parameters, %s\n",
+              name_of(model.detector->teacher().depth()), name_of(config.head),
+              static_cast<double>(learned) / 1e6, name_of(config.precision));
   if (model.detector->has_memory()) {
     std::printf("memory      %lld vectors\n",
                 static_cast<long long>(model.detector->memory().vectors().dim(0)));

@@ -24,6 +24,7 @@ int main(int argc, char** argv) {
   ddpmts::app::add_info(app);
   ddpmts::app::add_check(app);
   ddpmts::app::add_draw(app);
+  ddpmts::app::add_convert(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -8,6 +8,7 @@
 #include "app/interrupt.h"
 #include "app/progress_line.h"
 #include "app/realism_page.h"
+#include "app/teacher_search.h"
 #include "data/dataset_load.h"
 #include "data/foreground.h"
 #include "engine/autograd.h"
@@ -30,7 +31,7 @@ T* at(const Tensor& batch, std::int64_t i) {
 }
 
 ResNetTeacher load_teacher(const std::string& file, Device device) {
-  const SafetensorsFile weights{std::filesystem::path(file)};
+  const SafetensorsFile weights = open_teacher(file);
   return ResNetTeacher(NamedTensors(weights, WeightOrder::oihw), DType::f32, device);
 }
 

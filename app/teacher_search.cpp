@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <vector>
 
-#include "engine/files/file_error.h"
+#include "engine/files/torch_file.h"
 
 namespace ddpmts::app {
 namespace {
@@ -36,9 +36,20 @@ std::string find_teacher(const std::string& wanted) {
     if (!found.empty()) return found.front().string();
   }
   throw_error(
-      "no teacher found: put a ResNet-18 (torchvision names, safetensors) into weights/, or name it with "
+      "no teacher found: put a ResNet-18 or ResNet-34 (torchvision names, safetensors) into weights/, or "
+      "name it with "
       "--teacher FILE; "
       "weights/README.md says where to get one. `--teacher random` does without, and finds less");
+}
+
+SafetensorsFile open_teacher(const fs::path& path) {
+  if (torch_form(InputFile(path)) != TorchForm::none) {
+    throw FileError(
+        fmt::format("{} is a file of PyTorch; convert it first: ddpmts convert {} -o {}", in_quotes(path),
+                    in_quotes(path), in_quotes(fs::path(path).replace_extension(".safetensors"))),
+        path);
+  }
+  return SafetensorsFile(path);
 }
 
 }  // namespace ddpmts::app

@@ -126,7 +126,7 @@ void add_train(CLI::App& app) {
   command->add_option("-o,--output", o->run, "Run folder: model, log, report")->required();
   command->add_option(
       "--teacher", c.teacher,
-      "ResNet-18 weights (safetensors), or `random`; default: $DDPMTS_TEACHER, then weights/");
+      "ResNet-18 or -34 weights (safetensors), or `random`; default: $DDPMTS_TEACHER, then weights/");
   command->add_option("--minutes", c.minutes, "Training time")->check(CLI::PositiveNumber);
   command->add_option("--steps", c.steps, "Optimiser steps, instead of minutes")
       ->check(CLI::NonNegativeNumber);

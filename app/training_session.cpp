@@ -168,8 +168,8 @@ SessionEnd run_training(RunConfig config, const RunFolder& run, const SessionOpt
     make_folder(run.root);
     write_random_teacher(run.random_teacher(), config.training.seed);
   }
-  const SafetensorsFile teacher(config.teacher == kRandomTeacher ? run.random_teacher()
-                                                                 : std::filesystem::path(config.teacher));
+  const SafetensorsFile teacher = open_teacher(
+      config.teacher == kRandomTeacher ? run.random_teacher() : std::filesystem::path(config.teacher));
   Detector detector(NamedTensors(teacher, WeightOrder::oihw), config.detector, config.training.seed, device);
   TrainingPlan plan(config.steps, config.minutes);
   DetectorTrainer trainer(detector, data.training, folder_pictures, config.training, painted);
@@ -184,10 +184,16 @@ SessionEnd run_training(RunConfig config, const RunFolder& run, const SessionOpt
   make_folder(run.root);
   if (!options.resume) set_aside(run);
   write_file_atomically(run.config(), text_of(to_json(config), 2) + "\n");
-  std::printf("%lld good pictures to learn from, %lld held out; teacher %s; %s; %s, batch %lld\n",
+  const TeacherDepth depth = detector.teacher().depth();
+  std::printf("%lld good pictures to learn from, %lld held out; teacher %s, %s; %s; %s, batch %lld\n",
               static_cast<long long>(data.training.dim(0)), static_cast<long long>(data.held_out.dim(0)),
-              config.teacher.c_str(), describe(device).c_str(), name_of(config.detector.precision),
-              static_cast<long long>(config.training.batch));
+              config.teacher.c_str(), name_of(depth), describe(device).c_str(),
+              name_of(config.detector.precision), static_cast<long long>(config.training.batch));
+  if (!options.resume && config.training.start_student_from_teacher &&
+      !trainer.student_started_from_teacher()) {
+    std::printf("the student starts at random: it is a ResNet-18 and cannot start from a %s\n",
+                name_of(depth));
+  }
   std::fflush(stdout);
 
   TrainingLoop loop;

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <utility>
 
-#include "data/image_png.h"
+#include "engine/files/crc32.h"
 
 namespace ddpmts {
 namespace {
@@ -92,7 +92,7 @@ void check_png(const Bytes& file, const fs::path& path) {
   for (bool ended = false; !ended;) {
     const std::size_t length = file.be32(at);
     const std::span<const std::byte> name_and_data = file.part(at + 4, 4 + length);
-    if (file.be32(at + 8 + length) != png_crc(name_and_data)) {
+    if (file.be32(at + 8 + length) != crc32(name_and_data)) {
       throw_image(path,
                   fmt::format("a chunk of this PNG has a wrong checksum (at byte {}); {}", at, kCopyAgain));
     }

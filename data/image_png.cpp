@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "engine/files/atomic_file.h"
+#include "engine/files/crc32.h"
 
 #define STB_IMAGE_WRITE_IMPLEMENTATION
 #define STB_IMAGE_WRITE_STATIC
@@ -31,17 +32,6 @@ struct Samples {
   Colour colour;
   std::vector<std::uint8_t> bytes;
 };
-
-constexpr std::array<std::uint32_t, 256> make_crc_table() {
-  std::array<std::uint32_t, 256> table{};
-  for (std::uint32_t i = 0; i < 256; ++i) {
-    std::uint32_t remainder = i;
-    for (int bit = 0; bit < 8; ++bit)
-      remainder = (remainder >> 1) ^ ((remainder & 1u) != 0 ? 0xedb88320u : 0u);
-    table[i] = remainder;
-  }
-  return table;
-}
 
 /// PNG's predictor of a byte from its left, upper and upper left neighbours, for filter types 0 to 4.
 int predict(int filter, int left, int up, int corner) {
@@ -107,7 +97,7 @@ void append_chunk(std::vector<std::byte>& out, std::string_view name, std::span<
   const auto name_bytes = std::as_bytes(std::span(name));
   out.insert(out.end(), name_bytes.begin(), name_bytes.end());
   out.insert(out.end(), data.begin(), data.end());
-  append_be32(out, png_crc(std::span(out).subspan(begin)));
+  append_be32(out, crc32(std::span(out).subspan(begin)));
 }
 
 std::vector<std::byte> encode(const Samples& samples) {
@@ -149,14 +139,6 @@ std::vector<std::byte> encode(const Samples& samples) {
 }
 
 }  // namespace
-
-std::uint32_t png_crc(std::span<const std::byte> bytes) {
-  static constexpr std::array<std::uint32_t, 256> kTable = make_crc_table();
-  std::uint32_t crc = 0xffffffffu;
-  for (const std::byte byte : bytes)
-    crc = (crc >> 8) ^ kTable[(crc ^ std::to_integer<std::uint32_t>(byte)) & 0xffu];
-  return ~crc;
-}
 
 std::vector<std::byte> encode_png(const Image& image) {
   return encode({static_cast<std::uint32_t>(image.width), static_cast<std::uint32_t>(image.height), 8, 3,

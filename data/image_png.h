@@ -25,7 +25,4 @@ void write_png(const std::filesystem::path& path, const Image& image);
 void write_png(const std::filesystem::path& path, const Mask& mask);
 void write_png(const std::filesystem::path& path, const Grey16& map);
 
-/// CRC-32 as PNG uses it, over a chunk's name and data.
-std::uint32_t png_crc(std::span<const std::byte> bytes);
-
 }  // namespace ddpmts

@@ -13,7 +13,9 @@ DetectorTrainer::DetectorTrainer(Detector& detector, Tensor pictures, Tensor fol
       pictures_(std::move(pictures)),
       folder_pictures_(std::move(folder_pictures)),
       painted_(std::move(painted)),
-      config_(config) {
+      config_(config),
+      student_started_from_teacher_(config.start_student_from_teacher &&
+                                    detector.teacher().depth() == TeacherDepth::resnet18) {
   if (config.batch < 2) {
     // The head's global pooling leaves one position a picture: of one picture alone there is no variance to normalise by.
     throw_error("training: a batch of {}; batch normalisation needs at least 2", config.batch);
@@ -38,7 +40,7 @@ DetectorTrainer::DetectorTrainer(Detector& detector, Tensor pictures, Tensor fol
     }
   }
   enter(stage_at(0.0));
-  if (config.start_student_from_teacher) {
+  if (student_started_from_teacher_) {
     const std::int64_t count = std::min<std::int64_t>(pictures_.dim(0), 16);
     const Tensor sample = Tensor::empty({count, size, size, 3}, DType::u8, pictures_.device());
     copy_bytes(sample.raw(), sample.device(), pictures_.raw(), pictures_.device(), sample.bytes());

@@ -27,7 +27,7 @@ struct DetectorTrainingConfig {
   double final_learning_rate = 0.0;         ///< share of learning_rate that the cosine ends at
   float segmentation_weight = 1.0f;         ///< λ in L = L_cos + λ(L_focal + L_L1)
   bool segmentation_trains_student = true;  ///< false: the pixel loss stops at the head
-  bool start_student_from_teacher = true;
+  bool start_student_from_teacher = true;   ///< where the teacher is a ResNet-18, as the student is
   OptimizerConfig optimizer;
   SegmentationLossOptions segmentation;
   SynthesisConfig synthesis;
@@ -58,6 +58,8 @@ class DetectorTrainer {
     Stage stage = Stage::joint;
   };
   Counters counters() const { return {steps_, optimizer_->steps(), stage_}; }
+  /// Whether this run's student began where its teacher is, rather than at random.
+  bool student_started_from_teacher() const { return student_started_from_teacher_; }
   /// Moments of the parameters that the current stage trains.
   std::vector<std::pair<std::string, Tensor>> state() const { return optimizer_->state(); }
   /// Goes on where these were taken; `find` gives a tensor of state() by name.
@@ -82,6 +84,7 @@ class DetectorTrainer {
   Stage stage_ = Stage::joint;
   std::optional<Optimizer> optimizer_;
   std::int64_t steps_ = 0;
+  bool student_started_from_teacher_;
 };
 
 }  // namespace ddpmts

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/files/safetensors.h"
 #include "eval/threshold.h"
 #include "models/detector.h"
 

@@ -4,6 +4,15 @@ namespace ddpmts {
 
 bool NamedTensors::has(const std::string& name) const { return file_->find(prefix_ + name) != nullptr; }
 
+std::vector<std::pair<std::string, std::vector<std::int64_t>>> NamedTensors::shapes() const {
+  std::vector<std::pair<std::string, std::vector<std::int64_t>>> result;
+  for (const TensorInfo& tensor : file_->tensors()) {
+    if (tensor.name.starts_with(prefix_))
+      result.emplace_back(tensor.name.substr(prefix_.size()), tensor.shape);
+  }
+  return result;
+}
+
 std::vector<float> NamedTensors::read(const std::string& name, const Shape& shape) const {
   if (shape.rank() != 4 || order_ == WeightOrder::krsc)
     return file_->read_f32(prefix_ + name, shape.extents());
@@ -28,6 +37,11 @@ std::vector<float> oihw_to_krsc(std::span<const float> values, const Shape& krsc
     }
   }
   return result;
+}
+
+std::vector<float> krsc_to_oihw(std::span<const float> values, const Shape& krsc) {
+  // The same permutation the other way: the two inner axes change places.
+  return oihw_to_krsc(values, Shape{krsc[0], krsc[3], 1, krsc[1] * krsc[2]});
 }
 
 }  // namespace ddpmts

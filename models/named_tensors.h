@@ -3,9 +3,10 @@
 
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "engine/files/safetensors.h"
+#include "engine/files/tensor_source.h"
 #include "engine/parameter.h"
 
 namespace ddpmts {
@@ -15,22 +16,27 @@ enum class WeightOrder { oihw, krsc };
 class NamedTensors {
  public:
   /// Takes tensors whose names start with `prefix`; the rest of the file is not looked at.
-  NamedTensors(const SafetensorsFile& file, WeightOrder order, std::string prefix = "")
+  NamedTensors(const TensorSource& file, WeightOrder order, std::string prefix = "")
       : file_(&file), order_(order), prefix_(std::move(prefix)) {}
 
   bool has(const std::string& name) const;
+  /// Names and shapes as the file has them, the prefix taken off, in its order.
+  std::vector<std::pair<std::string, std::vector<std::int64_t>>> shapes() const;
+  const std::filesystem::path& path() const { return file_->path(); }
   /// f32 values in KRSC order. Throws Error naming the file, the tensor, and the shape expected and found.
   std::vector<float> read(const std::string& name, const Shape& shape) const;
   /// Fills every parameter of the list from the tensor of its name.
   void load_into(const ParameterList& parameters) const;
 
  private:
-  const SafetensorsFile* file_;
+  const TensorSource* file_;
   WeightOrder order_;
   std::string prefix_;
 };
 
 /// [K,C,R,S] → [K,R,S,C].
 std::vector<float> oihw_to_krsc(std::span<const float> values, const Shape& krsc);
+/// [K,R,S,C] → [K,C,R,S].
+std::vector<float> krsc_to_oihw(std::span<const float> values, const Shape& krsc);
 
 }  // namespace ddpmts

@@ -5,9 +5,12 @@
 #include <cstdint>
 #include <filesystem>
 
+#include "models/resnet_teacher.h"
+
 namespace ddpmts {
 
-/// Writes a folded ResNet-18 up to layer3 (torchvision's names, OIHW, f32) drawn from `seed`. Throws FileError.
-void write_random_teacher(const std::filesystem::path& path, std::uint64_t seed);
+/// Writes a folded ResNet up to layer3 (torchvision's names, OIHW, f32) drawn from `seed`. Throws FileError.
+void write_random_teacher(const std::filesystem::path& path, std::uint64_t seed,
+                          TeacherDepth depth = TeacherDepth::resnet18);
 
 }  // namespace ddpmts

@@ -71,6 +71,9 @@ Tensor match_teacher(const ConvNorm& unit, const FrozenConv& teacher, const Tens
 }  // namespace
 
 void Student::start_from_teacher(const ResNetTeacher& teacher, const Tensor& pictures) {
+  if (teacher.depth() != TeacherDepth::resnet18) {
+    throw_error("a student is a ResNet-18 and cannot start from a {}", name_of(teacher.depth()));
+  }
   const NoGrad looking;
   Tensor h = max_pool_3x3_stride2(match_teacher(stem_, teacher.conv("conv1"), pictures, true));
   const BasicStage* stages[] = {&layer1_, &layer2_, &layer3_};

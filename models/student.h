@@ -19,7 +19,7 @@ class Student {
 
   /// Starts the encoder's stem and layers 1–3 where the teacher is: convolution weights are the teacher's,
   /// and each BatchNorm is set from `pictures` [N,H,W,3] (normalised good parts) so that it reproduces the
-  /// teacher on them.
+  /// teacher on them. Throws Error when the teacher is no ResNet-18, as the encoder is.
   void start_from_teacher(const ResNetTeacher& teacher, const Tensor& pictures);
 
  private:

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/files/safetensors.h"
 #include "engine/primitive_trace.h"
 #include "models/detector.h"
 #include "models/unet.h"

@@ -1,8 +1,6 @@
 #include "engine/files/safetensors.h"
 
 #include <algorithm>
-#include <array>
-#include <bit>
 #include <cstring>
 #include <limits>
 #include <unordered_set>
@@ -13,46 +11,10 @@
 namespace ddpmts {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "tensors are stored and read little-endian");
-
 constexpr std::uint64_t kLengthBytes = 8;
 
-struct TypeRow {
-  const char* name;
-  std::size_t size;
-};
-constexpr std::array<TypeRow, 13> kTypes = {{{"BOOL", 1},
-                                             {"U8", 1},
-                                             {"I8", 1},
-                                             {"I16", 2},
-                                             {"U16", 2},
-                                             {"F16", 2},
-                                             {"BF16", 2},
-                                             {"I32", 4},
-                                             {"U32", 4},
-                                             {"F32", 4},
-                                             {"I64", 8},
-                                             {"U64", 8},
-                                             {"F64", 8}}};
-static_assert(kTypes.size() == static_cast<std::size_t>(StoredType::f64) + 1);
-
-const TypeRow& row_of(StoredType type) { return kTypes[static_cast<std::size_t>(type)]; }
-
-/// IEEE 754 half to float, exact; NaN stays NaN.
-float half_to_float(std::uint16_t half) {
-  const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
-  const std::uint32_t exponent = (half >> 10) & 31u;
-  const std::uint32_t fraction = half & 0x3ffu;
-  if (exponent == 0) {  // zero or subnormal: fraction × 2^-24
-    const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
-    return sign != 0 ? -magnitude : magnitude;
-  }
-  const std::uint32_t wide_exponent = exponent == 31 ? 255 : exponent + 112;
-  return std::bit_cast<float>(sign | (wide_exponent << 23) | (fraction << 13));
-}
-
-template <class From, class To, class Convert>
-void convert_all(std::span<const std::byte> bytes, std::vector<To>& out, Convert convert) {
+template <class From, class Convert>
+void convert_all(std::span<const std::byte> bytes, std::vector<std::int64_t>& out, Convert convert) {
   for (std::size_t i = 0; i < out.size(); ++i) {
     From value;
     std::memcpy(&value, bytes.data() + i * sizeof(From), sizeof(From));
@@ -81,35 +43,7 @@ std::uint64_t header_length(const InputFile& file) {
   return length;
 }
 
-[[noreturn]] void throw_wrong_type(const SafetensorsFile& file, const TensorInfo& tensor,
-                                   std::string_view wanted) {
-  throw_safetensors(SafetensorsFault::wrong_type, file.path(),
-                    fmt::format("tensor {} is of type {}, {} was expected", in_quotes(tensor.name),
-                                name_of(tensor.type), wanted));
-}
-
 }  // namespace
-
-std::size_t size_of(StoredType type) { return row_of(type).size; }
-const char* name_of(StoredType type) { return row_of(type).name; }
-
-StoredType stored_type(DType type) {
-  switch (type) {
-    case DType::f32:
-      return StoredType::f32;
-    case DType::bf16:
-      return StoredType::bf16;
-    case DType::u8:
-      return StoredType::u8;
-    case DType::i32:
-      return StoredType::i32;
-  }
-  throw_error("no stored type for element type {}", static_cast<int>(type));
-}
-
-std::string shape_text(std::span<const std::int64_t> shape) {
-  return fmt::format("[{}]", fmt::join(shape, ", "));
-}
 
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path) {
   const std::uint64_t length = header_length(file_);
@@ -117,37 +51,23 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path
   file_.read(kLengthBytes, std::as_writable_bytes(std::span(json)));
   const std::uint64_t data_begin = kLengthBytes + length;
   SafetensorsHeader header = parse_safetensors_header(json, data_begin, file_.size() - data_begin, path);
-  tensors_ = std::move(header.tensors);
+  set_tensors(std::move(header.tensors));
   metadata_ = std::move(header.metadata);
-  for (std::size_t i = 0; i < tensors_.size(); ++i) index_.emplace(tensors_[i].name, i);
 }
 
-const TensorInfo* SafetensorsFile::find(std::string_view name) const {
-  const auto found = index_.find(name);
-  return found == index_.end() ? nullptr : &tensors_[found->second];
-}
-
-const TensorInfo& SafetensorsFile::info(std::string_view name) const {
-  const TensorInfo* tensor = find(name);
-  if (tensor == nullptr) {
-    throw_safetensors(
-        SafetensorsFault::missing_tensor, path(),
-        fmt::format("tensor {} is missing among its {}{}; check that the file is for this model",
-                    in_quotes(name), tensors_.size(),
-                    tensors_.empty() ? "" : fmt::format(" (the first is {})", in_quotes(tensors_[0].name))));
-  }
-  return *tensor;
-}
-
-const TensorInfo& SafetensorsFile::require(std::string_view name, std::span<const std::int64_t> shape) const {
-  const TensorInfo& tensor = info(name);
-  if (!std::ranges::equal(tensor.shape, shape)) {
-    throw_safetensors(
-        SafetensorsFault::wrong_shape, path(),
-        fmt::format("tensor {} has the shape {}, {} was expected; check that the file is for this model",
-                    in_quotes(name), shape_text(tensor.shape), shape_text(shape)));
-  }
-  return tensor;
+void SafetensorsFile::refuse(Misfit misfit, const std::string& what) const {
+  const auto fault = [misfit] {
+    switch (misfit) {
+      case Misfit::missing:
+        return SafetensorsFault::missing_tensor;
+      case Misfit::shape:
+        return SafetensorsFault::wrong_shape;
+      case Misfit::type:
+        break;
+    }
+    return SafetensorsFault::wrong_type;
+  };
+  throw_safetensors(fault(), path(), what);
 }
 
 std::vector<std::byte> SafetensorsFile::bytes(std::string_view name) const {
@@ -157,35 +77,14 @@ std::vector<std::byte> SafetensorsFile::bytes(std::string_view name) const {
   return out;
 }
 
-std::vector<float> SafetensorsFile::read_f32(std::string_view name) const {
-  const TensorInfo& tensor = info(name);
-  std::vector<float> out(tensor.count());
-  switch (tensor.type) {
-    case StoredType::f32:
-      file_.read(tensor.offset, std::as_writable_bytes(std::span(out)));
-      break;
-    case StoredType::bf16:
-      convert_all<bf16>(bytes(name), out, [](bf16 x) { return to_float(x); });
-      break;
-    case StoredType::f16:
-      convert_all<std::uint16_t>(bytes(name), out, half_to_float);
-      break;
-    default:
-      throw_wrong_type(*this, tensor, "F32, BF16 or F16");
-  }
-  return out;
-}
-
-std::vector<float> SafetensorsFile::read_f32(std::string_view name,
-                                             std::span<const std::int64_t> shape) const {
-  require(name, shape);
-  return read_f32(name);
-}
-
 std::vector<std::int64_t> SafetensorsFile::read_i64(std::string_view name) const {
   const TensorInfo& tensor = info(name);
   std::vector<std::int64_t> out(tensor.count());
   const auto widen = [](auto x) { return static_cast<std::int64_t>(x); };
+  const auto throw_wrong_type = [&](const char* wanted) {
+    refuse(Misfit::type, fmt::format("tensor {} is of type {}, {} was expected", in_quotes(name),
+                                     name_of(tensor.type), wanted));
+  };
   switch (tensor.type) {
     case StoredType::u8:
       convert_all<std::uint8_t>(bytes(name), out, widen);
@@ -211,13 +110,13 @@ std::vector<std::int64_t> SafetensorsFile::read_i64(std::string_view name) const
     case StoredType::u64:
       convert_all<std::uint64_t>(bytes(name), out, [&](std::uint64_t x) {
         if (x > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
-          throw_wrong_type(*this, tensor, "a number below 2^63");
+          throw_wrong_type("a number below 2^63");
         }
         return static_cast<std::int64_t>(x);
       });
       break;
     default:
-      throw_wrong_type(*this, tensor, "an integer type");
+      throw_wrong_type("an integer type");
   }
   return out;
 }

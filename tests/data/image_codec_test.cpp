@@ -6,6 +6,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "engine/files/crc32.h"
 #include "engine/files/input_file.h"
 #include "tests/engine/files_scratch.h"
 
@@ -52,7 +53,7 @@ std::string le(std::uint32_t value, int bytes) {
   return out;
 }
 std::string png_chunk(const std::string& name, const std::string& data) {
-  return be32(static_cast<std::uint32_t>(data.size())) + name + data + be32(png_crc(bytes_of(name + data)));
+  return be32(static_cast<std::uint32_t>(data.size())) + name + data + be32(crc32(bytes_of(name + data)));
 }
 /// A PNG that claims these sizes; its picture data is nearly nothing.
 std::string lying_png(std::uint32_t width, std::uint32_t height) {
@@ -195,7 +196,7 @@ TEST(ImageCodec, DecompressionBombIsStopped) {
   std::string bomb(reinterpret_cast<const char*>(honest.data()), honest.size());
   // The same data in a picture that claims one pixel.
   const std::string header = "IHDR" + be32(1) + be32(1) + "\x08\0\0\0\0"s;
-  bomb.replace(12, header.size() + 4, header + be32(png_crc(bytes_of(header))));
+  bomb.replace(12, header.size() + 4, header + be32(crc32(bytes_of(header))));
   error_of(bomb);
 }
 

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "data/image_codec.h"
+#include "engine/files/crc32.h"
 #include "tests/engine/files_scratch.h"
 
 namespace ddpmts {
@@ -37,7 +38,7 @@ void repair_checksums(std::string& png) {
     std::size_t length = 0;
     for (std::size_t i = 0; i < 4; ++i) length = length << 8 | static_cast<unsigned char>(png[at + i]);
     if (length > png.size() - at - 12) return;
-    const std::uint32_t crc = png_crc(std::as_bytes(std::span(png)).subspan(at + 4, length + 4));
+    const std::uint32_t crc = crc32(std::as_bytes(std::span(png)).subspan(at + 4, length + 4));
     for (std::size_t i = 0; i < 4; ++i) png[at + 8 + length + i] = static_cast<char>(crc >> (24 - 8 * i));
     at += length + 12;
   }

@@ -45,6 +45,24 @@ class DetectorTraining : public ::testing::Test {
   TeacherFile teacher_;
 };
 
+TEST_F(DetectorTraining, StudentStartsAtRandomWhereTheTeacherIsAResNet34) {
+  const TeacherFile deeper(3, TeacherDepth::resnet34);
+  const Training training(deeper, {});
+  EXPECT_FALSE(training.trainer.student_started_from_teacher());
+  EXPECT_TRUE(differences(snapshot(*training.detector), snapshot(*deeper.detector(small_config()))).empty());
+  const Training usual(teacher_, {});
+  EXPECT_TRUE(usual.trainer.student_started_from_teacher());
+  EXPECT_FALSE(differences(snapshot(*usual.detector), snapshot(*teacher_.detector(small_config()))).empty());
+}
+
+TEST_F(DetectorTraining, TrainsWithAResNet34) {
+  const TeacherFile deeper(3, TeacherDepth::resnet34);
+  DetectorTrainingConfig config;
+  config.batch = 2;
+  Training training(deeper, config);
+  for (const TrainingStepReport& report : training.steps(0, 2, 2)) EXPECT_TRUE(report.finite);
+}
+
 /// Mean of the last five over mean of the first five.
 template <class Value>
 double fall(const std::vector<TrainingStepReport>& reports, Value value) {

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/files/safetensors.h"
 #include "kernels/philox.h"
 #include "models/detector.h"
 #include "models/random_teacher.h"
@@ -64,8 +65,8 @@ inline Tensor part_pictures(std::int64_t count, std::int64_t size, std::uint64_t
 /// A teacher file with random weights, kept for as long as the object lives.
 class TeacherFile {
  public:
-  explicit TeacherFile(std::uint64_t seed = 3) {
-    write_random_teacher(path(), seed);
+  explicit TeacherFile(std::uint64_t seed = 3, TeacherDepth depth = TeacherDepth::resnet18) {
+    write_random_teacher(path(), seed, depth);
     file_ = std::make_unique<SafetensorsFile>(path());
   }
   std::filesystem::path path() const { return folder_ / "teacher.safetensors"; }

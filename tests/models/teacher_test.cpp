@@ -1,10 +1,9 @@
 // The teacher: against PyTorch on a photograph with ImageNet weights, from both forms of torchvision's file, and what it
 // says about files that do not fit.
-#include <map>
-
 #include "models/model_file.h"
 #include "models/resnet_teacher.h"
 #include "tests/models/model_test.h"
+#include "tests/models/teacher_entries.h"
 #include "tests/shared_data.h"
 
 namespace ddpmts::test {
@@ -49,93 +48,42 @@ TEST_P(PretrainedTeacher, GivesPyTorchsFeatures) {
   }
 }
 
-/// One tensor of a file to be.
-struct Entry {
-  Shape shape;
-  std::vector<float> values;
-};
-using Entries = std::map<std::string, Entry>;
-
-/// Made-up weights in torchvision's unfolded form, with everything else that such a file has.
-Entries unfolded_entries() {
-  Entries entries;
-  std::uint64_t step = 0;
-  const auto add = [&](const std::string& name, const Shape& shape, float low, float high) {
-    entries[name] = {shape, random_floats(shape.count(), ++step, low, high)};
-  };
-  for (const TeacherConv& conv : teacher_convs()) {
-    const std::int64_t k = conv.shape[0], fan = conv.shape.count() / k;
-    const float bound = std::sqrt(6.0f / static_cast<float>(fan));
-    add(conv.name + ".weight", {k, conv.shape[3], conv.shape[1], conv.shape[2]}, -bound, bound);
-    add(conv.norm + ".weight", {k}, 0.5f, 1.5f);
-    add(conv.norm + ".bias", {k}, -0.5f, 0.5f);
-    add(conv.norm + ".running_mean", {k}, -0.5f, 0.5f);
-    add(conv.norm + ".running_var", {k}, 0.5f, 1.5f);
-  }
-  add("layer4.0.bn1.running_var", {512}, 0.5f, 1.5f);
-  add("fc.weight", {1000, 512}, -1, 1);
-  add("fc.bias", {1000}, -1, 1);
-  return entries;
-}
-
-/// The same, each BatchNorm folded: w' = w·γ/√(σ² + ε), b' = β − μ·γ/√(σ² + ε).
-Entries folded_entries(const Entries& unfolded) {
-  Entries folded;
-  for (const TeacherConv& conv : teacher_convs()) {
-    Entry weight = unfolded.at(conv.name + ".weight");
-    Entry bias = unfolded.at(conv.norm + ".bias");
-    const std::size_t outputs = bias.values.size(), per_output = weight.values.size() / outputs;
-    for (std::size_t k = 0; k < outputs; ++k) {
-      const double variance = unfolded.at(conv.norm + ".running_var").values[k];
-      const double scale = unfolded.at(conv.norm + ".weight").values[k] / std::sqrt(variance + 1e-5);
-      const double mean = unfolded.at(conv.norm + ".running_mean").values[k];
-      bias.values[k] = static_cast<float>(bias.values[k] - mean * scale);
-      for (std::size_t i = k * per_output; i < (k + 1) * per_output; ++i) {
-        weight.values[i] = static_cast<float>(weight.values[i] * scale);
-      }
-    }
-    folded[conv.name + ".weight"] = weight;
-    folded[conv.name + ".bias"] = bias;
-  }
-  return folded;
-}
-
-std::filesystem::path write(const std::filesystem::path& path, const Entries& entries) {
-  std::vector<TensorToWrite> tensors;
-  for (const auto& [name, entry] : entries) {
-    const auto extents = entry.shape.extents();
-    tensors.push_back(
-        {name, StoredType::f32, {extents.begin(), extents.end()}, std::as_bytes(std::span(entry.values))});
-  }
-  // torchvision counts batches in I64 scalars beside every BatchNorm.
-  static constexpr std::int64_t kBatches = 12345;
-  for (const TeacherConv& conv : teacher_convs()) {
-    if (!entries.contains(conv.norm + ".running_var")) continue;
-    tensors.push_back(
-        {conv.norm + ".num_batches_tracked", StoredType::i64, {}, std::as_bytes(std::span(&kBatches, 1))});
-  }
-  write_safetensors(path, tensors, {});
-  return path;
-}
-
 ResNetTeacher load(const std::filesystem::path& path) {
   const SafetensorsFile file(path);
   return {NamedTensors(file, WeightOrder::oihw), DType::f32, Device{}};
 }
 
-TEST(Teacher, FoldedAndUnfoldedFilesGiveTheSame) {
+class TeacherDepths : public ::testing::TestWithParam<TeacherDepth> {};
+INSTANTIATE_TEST_SUITE_P(, TeacherDepths, ::testing::Values(TeacherDepth::resnet18, TeacherDepth::resnet34),
+                         [](const auto& one) {
+                           return one.param == TeacherDepth::resnet18 ? "ResNet18" : "ResNet34";
+                         });
+
+TEST_P(TeacherDepths, FoldedAndUnfoldedFilesGiveTheSame) {
   const testing::ScratchFolder folder;
-  const Entries entries = unfolded_entries(), by_hand = folded_entries(entries);
+  const Entries entries = unfolded_entries(GetParam()), by_hand = folded_entries(entries, GetParam());
   const ResNetTeacher unfolded = load(write(folder / "unfolded.safetensors", entries));
   const ResNetTeacher folded = load(write(folder / "folded.safetensors", by_hand));
+  EXPECT_EQ(unfolded.depth(), GetParam());
+  EXPECT_EQ(folded.depth(), GetParam());
 
-  // tensors() is the folded form, KRSC.
-  const NamedTensorList tensors = unfolded.tensors();
+  // tensors() is the folded form, KRSC; folded_tensors() the same as a file has it.
+  const NamedTensorList tensors = unfolded.tensors(), as_file = unfolded.folded_tensors(DType::f32),
+                        low = unfolded.folded_tensors(DType::bf16);
   ASSERT_EQ(tensors.size(), by_hand.size());
-  for (const auto& [name, tensor] : tensors) {
-    std::vector<float> expected = by_hand.at(name).values;
+  ASSERT_EQ(as_file.size(), by_hand.size());
+  ASSERT_EQ(low.size(), by_hand.size());
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const auto& [name, tensor] = tensors[i];
+    const Entry& entry = by_hand.at(name);
+    std::vector<float> expected = entry.values;
     if (tensor.shape().rank() == 4) expected = oihw_to_krsc(expected, tensor.shape());
     expect_close(tensor, doubles(expected), 1e-6, name);
+    EXPECT_EQ(as_file[i].first, name);
+    EXPECT_EQ(as_file[i].second.shape(), entry.shape);
+    expect_close(as_file[i].second, doubles(entry.values), 1e-6, name);
+    EXPECT_EQ(low[i].second.type(), tensor.shape().rank() == 4 ? DType::bf16 : DType::f32);
+    expect_close(low[i].second, doubles(entry.values), tolerance(DType::bf16), name);
   }
 
   const Tensor x = random_tensor({2, 64, 96, 3}, {}, 1, -2, 2);
@@ -197,6 +145,81 @@ TEST(Teacher, TensorOfAnotherShapeIsNamedWithBothShapes) {
   entries["bn1.weight"] = {{32}, std::vector<float>(32)};
   expect_error<SafetensorsError>([&] { load(write(folder / "c.safetensors", entries)); },
                                  {"c.safetensors", "bn1.weight", "[32]", "[64]"});
+}
+
+TEST(Teacher, AnotherArchitectureIsNamed) {
+  const testing::ScratchFolder folder;
+  const auto refused = [&](const Entries& entries, const std::vector<std::string>& parts) {
+    expect_error<FileError>([&] { load(write(folder / "other.safetensors", entries)); }, parts);
+  };
+  const auto block = [](const std::string& prefix, std::int64_t in, std::int64_t middle, std::int64_t out) {
+    Entries entries;
+    const auto add = [&](int i, std::int64_t k, std::int64_t c, std::int64_t side) {
+      const std::string number = std::to_string(i);
+      const Shape shape{k, c, side, side};
+      entries[prefix + "conv" + number + ".weight"] = {shape, random_floats(shape.count(), 1)};
+      for (const char* part : {".weight", ".bias", ".running_mean", ".running_var"}) {
+        entries[prefix + "bn" + number + part] = {{k}, std::vector<float>(static_cast<std::size_t>(k), 1.0f)};
+      }
+    };
+    add(1, middle, in, 1);
+    add(2, middle, middle, 3);
+    add(3, out, middle, 1);
+    return entries;
+  };
+  // A ResNet-50: as many blocks as a ResNet-34, of three convolutions.
+  Entries resnet50 = unfolded_entries(TeacherDepth::resnet34);
+  for (const auto& [name, entry] : block("layer1.0.", 64, 64, 256)) resnet50[name] = entry;
+  refused(resnet50, {"other.safetensors", "'layer1.0.conv1.weight'", "[64, 64, 1, 1]", "[64, 64, 3, 3]"});
+  // One block more than either network has, and one less.
+  Entries longer = unfolded_entries(TeacherDepth::resnet34);
+  longer["layer2.4.conv1.weight"] = {{128, 128, 3, 3}, std::vector<float>(128 * 128 * 9)};
+  refused(longer, {"'layer2.4.conv1.weight'", "[128, 128, 3, 3]", "ResNet-34", "3, 4, 6"});
+  Entries wider = unfolded_entries();
+  wider["layer3.2.conv1.weight"] = {{256, 256, 3, 3}, std::vector<float>(256 * 256 * 9)};
+  refused(wider, {"'layer3.2.conv1.weight'", "[256, 256, 3, 3]", "ResNet-18", "2, 2, 2"});
+  Entries shorter = unfolded_entries();
+  std::erase_if(shorter, [](const auto& entry) { return entry.first.starts_with("layer3.1."); });
+  refused(shorter, {"'layer3.1.conv1.weight'", "missing"});
+  // What the network does not have, in a block that it has: squeeze-and-excitation; a bias that would be lost.
+  Entries attention = unfolded_entries();
+  attention["layer1.0.se.fc1.weight"] = {{4, 64, 1, 1}, std::vector<float>(256)};
+  refused(attention, {"'layer1.0.se.fc1.weight'", "[4, 64, 1, 1]"});
+  Entries biased = unfolded_entries();
+  biased["conv1.bias"] = {{64}, std::vector<float>(64)};
+  refused(biased, {"'conv1.bias'", "[64]"});
+  // A BatchNorm that lacks what tells it apart from none.
+  Entries half = unfolded_entries();
+  half.erase("bn1.running_var");
+  refused(half, {"'bn1.running_var'", "missing"});
+}
+
+TEST(Teacher, WeightsThatAreNoNumbersAreNamed) {
+  const testing::ScratchFolder folder;
+  for (const float bad : {std::nanf(""), HUGE_VALF}) {
+    Entries entries = folded_entries(unfolded_entries());
+    entries["layer2.1.conv2.weight"].values[77] = bad;
+    expect_error<FileError>([&] { load(write(folder / "a.safetensors", entries)); },
+                            {"a.safetensors", "'layer2.1.conv2'", "not finite"});
+  }
+  Entries entries = unfolded_entries();
+  entries["layer3.0.downsample.1.running_var"].values[3] = -1.0f;
+  expect_error<FileError>([&] { load(write(folder / "b.safetensors", entries)); },
+                          {"b.safetensors", "'layer3.0.downsample.0'", "not finite"});
+}
+
+TEST(Teacher, StudentCannotStartFromAResNet34) {
+  const testing::ScratchFolder folder;
+  write_random_teacher(folder / "teacher.safetensors", 3, TeacherDepth::resnet34);
+  const SafetensorsFile file(folder / "teacher.safetensors");
+  Detector detector(NamedTensors(file, WeightOrder::oihw), small_config(), 1, Device{});
+  EXPECT_EQ(detector.teacher().depth(), TeacherDepth::resnet34);
+  const NamedTensorList before = snapshot(detector);
+  const Tensor pictures = part_pictures(4, 64, 9);
+  expect_error<Error>(
+      [&] { detector.student().start_from_teacher(detector.teacher(), detector.normalize(pictures)); },
+      {"ResNet-18", "ResNet-34"});
+  EXPECT_TRUE(differences(before, snapshot(detector)).empty());
 }
 
 TEST(Teacher, StudentStartsWhereTheTeacherIs) {
