@@ -22,6 +22,8 @@ std::size_t round_up(std::size_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
+thread_local int lasting_scopes = 0;
+
 double mebibytes(std::size_t bytes) { return static_cast<double>(bytes) / 1048576.0; }
 
 class CachingAllocator {
@@ -31,7 +33,7 @@ class CachingAllocator {
   std::pair<void*, std::size_t> allocate(std::size_t bytes) {
     const std::size_t capacity = round_up(bytes);
     const std::lock_guard lock(mutex_);
-    void* data = take_cached(capacity);
+    void* data = lasting_scopes > 0 ? nullptr : take_cached(capacity);
     if (data == nullptr) data = ask_system(bytes, capacity);
     stats_.in_use += capacity;
     stats_.peak = std::max(stats_.peak, stats_.in_use);
@@ -146,6 +148,9 @@ Buffer& Buffer::operator=(Buffer&& other) noexcept {
   std::swap(capacity_, other.capacity_);
   return *this;
 }
+
+LastingMemory::LastingMemory() { ++lasting_scopes; }
+LastingMemory::~LastingMemory() { --lasting_scopes; }
 
 MemoryStats memory_stats(Device device) { return allocator(device).stats(); }
 void reset_peak_memory(Device device) { allocator(device).reset_peak(); }

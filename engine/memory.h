@@ -43,6 +43,16 @@ class Buffer {
   std::size_t capacity_ = 0;  // as rounded
 };
 
+/// While one lives, what its thread allocates comes from the system, not from the cache: for what a first step makes and later
+/// steps keep. In a recycled block it would make the second step ask for another.
+class LastingMemory {
+ public:
+  LastingMemory();
+  ~LastingMemory();
+  LastingMemory(const LastingMemory&) = delete;
+  LastingMemory& operator=(const LastingMemory&) = delete;
+};
+
 MemoryStats memory_stats(Device device);
 void reset_peak_memory(Device device);
 /// Gives cached blocks back to the system.

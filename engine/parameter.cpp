@@ -10,7 +10,10 @@ Parameter::Parameter(std::string name, const Shape& shape, bool trainable, Devic
 const Tensor& Parameter::compute(DType type) {
   if (type == DType::f32) return value_;
   if (type != DType::bf16) throw_error<ShapeError>("parameter {} has no {} form", name_, name_of(type));
-  if (!low_precision_) low_precision_ = value_.cast(DType::bf16);
+  if (!low_precision_) {
+    const LastingMemory kept;
+    low_precision_ = value_.cast(DType::bf16);
+  }
   return low_precision_;
 }
 

@@ -87,7 +87,10 @@ const void* packed_weight(const ConvShape& shape, Parameter& weight, const memor
   for (auto& candidate : packed->entries) {
     if (candidate.desc == wanted) entry = &candidate;
   }
-  if (entry == nullptr) entry = &packed->entries.emplace_back(wanted, Buffer({}, wanted.get_size()), 0);
+  if (entry == nullptr) {
+    const LastingMemory kept;
+    entry = &packed->entries.emplace_back(wanted, Buffer({}, wanted.get_size()), 0);
+  }
   if (entry->version != weight.version()) {
     const auto plain = weight_desc(shape, shape.type, memory::format_tag::ohwi);
     reorder(wrap(plain, weight.compute(shape.type).raw()), wrap(wanted, entry->data.data()));

@@ -99,6 +99,7 @@ const void* weight_data(int device, const ConvShape& s, const ConvShape& wide, P
     if (candidate.type == s.type) entry = &candidate;
   }
   if (entry == nullptr) {
+    const LastingMemory kept;
     entry = &packed->entries.emplace_back(s.type, buffer(device, wide.k * s.r * s.s * wide.c, s.type), 0);
   }
   if (entry->version != weight.version()) {
