@@ -1,0 +1,164 @@
+// The contrastive loss, the normalisation before it, and their gradients (contract: kernels/contrastive_loss.h).
+// Layout: threads share rows; sums in f32 lanes within a row, in f64 over the rows in order.
+// Bytes moved: see the contract. A few hundred rows: everything stays in the second cache.
+// Variants: x in f32 or bf16.
+#include "kernels/contrastive_loss.h"
+
+#include <stdexcept>
+
+#include "kernels/cpu/vector_math.h"
+
+namespace ddpmts::kernels::cpu::DDPMTS_ISA {
+namespace {
+
+constexpr float kLeastSquare = 1e-24f;    // of a row's length, below which the row counts as zero
+constexpr std::int64_t kSmall = 1 << 15;  // elements below which one thread is faster than two
+
+template <class T>
+void normalize_forward(const NormalizeRowsArgs& args) {
+#pragma omp parallel for schedule(static) if (args.rows * args.columns >= kSmall)
+  for (std::int64_t r = 0; r < args.rows; ++r) {
+    const T* x = static_cast<const T*>(args.x) + r * args.columns;
+    float* y = args.y + r * args.columns;
+    Floats squares{};
+    for_each_vector(args.columns, [&](std::int64_t c, std::int64_t n) DDPMTS_INLINE_LAMBDA {
+      const Floats value = load_upto(x + c, n);
+      squares += value * value;
+    });
+    const float square = sum_lanes(squares);
+    const float inverse = square < kLeastSquare ? 0.0f : 1.0f / __builtin_sqrtf(square);
+    args.inverse_norms[r] = inverse;
+    for_each_vector(args.columns, [&](std::int64_t c, std::int64_t n) DDPMTS_INLINE_LAMBDA {
+      store_upto(y + c, load_upto(x + c, n) * inverse, n);
+    });
+  }
+}
+
+template <class T>
+void normalize_backward(const NormalizeRowsArgs& args) {
+#pragma omp parallel for schedule(static) if (args.rows * args.columns >= kSmall)
+  for (std::int64_t r = 0; r < args.rows; ++r) {
+    const float* y = args.y + r * args.columns;
+    const float* dy = args.dy + r * args.columns;
+    T* dx = static_cast<T*>(args.dx) + r * args.columns;
+    Floats dots{};
+    for_each_vector(args.columns, [&](std::int64_t c, std::int64_t n) DDPMTS_INLINE_LAMBDA {
+      dots += load_upto(y + c, n) * load_upto(dy + c, n);
+    });
+    const float dot = sum_lanes(dots), inverse = args.inverse_norms[r];
+    for_each_vector(args.columns, [&](std::int64_t c, std::int64_t n) DDPMTS_INLINE_LAMBDA {
+      store_upto(dx + c, inverse * (load_upto(dy + c, n) - dot * load_upto(y + c, n)), n);
+    });
+  }
+}
+
+void check(const NormalizeRowsArgs& args) {
+  if (args.type != DType::f32 && args.type != DType::bf16) {
+    throw std::invalid_argument("normalize_rows: x must be f32 or bf16");
+  }
+  if (args.rows < 0 || args.columns < 1) {
+    throw std::invalid_argument("normalize_rows: a row must have at least one column");
+  }
+}
+
+/// e^((s − 1)/τ); cosines that rounding has put above 1 count as 1.
+DDPMTS_INLINE Floats exponential(Floats s, float inverse_temperature) {
+  const Floats below = as_written(s - 1.0f);
+  return exp_of_nonpositive((below > 0.0f ? splat(0.0f) : below) * inverse_temperature);
+}
+
+std::int64_t partner_of(std::int64_t i, std::int64_t n) { return i < n / 2 ? i + n / 2 : i - n / 2; }
+
+void loss_forward(const ContrastiveLossArgs& args) {
+  const std::int64_t n = args.n;
+  const float inverse_temperature = 1.0f / args.temperature;
+  const Scratch<double> losses(n);
+  const Scratch<int> is_found(n);
+#pragma omp parallel for schedule(static) if (n * n >= kSmall)
+  for (std::int64_t i = 0; i < n; ++i) {
+    const float* s = args.similarities + i * n;
+    const float to_partner = s[partner_of(i, n)];
+    Floats sums{};
+    int as_similar = 0;
+    const auto add_between = [&](std::int64_t begin, std::int64_t end) DDPMTS_INLINE_LAMBDA {
+      for_each_vector(end - begin, [&](std::int64_t c, std::int64_t count) DDPMTS_INLINE_LAMBDA {
+        const Floats e = exponential(load_upto(s + begin + c, count), inverse_temperature);
+        if (count >= kLanes) {
+          sums += e;
+        } else {
+          for (std::int64_t k = 0; k < count; ++k) sums[0] += e[k];
+        }
+      });
+      for (std::int64_t j = begin; j < end; ++j) as_similar += s[j] >= to_partner ? 1 : 0;
+    };
+    add_between(0, i);  // left and right of the row's own similarity
+    add_between(i + 1, n);
+    const float sum = sum_lanes(sums);
+    args.sums[i] = sum;
+    is_found[i] = as_similar == 1 ? 1 : 0;  // the partner itself
+    losses[i] = static_cast<double>(log_of_positive(splat(sum))[0]) +
+                static_cast<double>((1.0f - to_partner) * inverse_temperature);
+  }
+  double loss = 0.0;
+  std::int64_t found = 0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    loss += losses[i];
+    found += is_found[i];
+  }
+  *args.loss = static_cast<float>(loss / static_cast<double>(n));
+  *args.accuracy = static_cast<float>(found) / static_cast<float>(n);
+}
+
+void loss_backward(const ContrastiveLossArgs& args) {
+  const std::int64_t n = args.n;
+  const float inverse_temperature = 1.0f / args.temperature;
+  const float scale = *args.grad_loss * inverse_temperature / static_cast<float>(n);
+  const Scratch<float> shares(n);
+  for (std::int64_t i = 0; i < n; ++i) shares[i] = scale / args.sums[i];
+#pragma omp parallel for schedule(static) if (n * n >= kSmall)
+  for (std::int64_t i = 0; i < n; ++i) {
+    const float* s = args.similarities + i * n;
+    float* gradient = args.similarities_grad + i * n;
+    for_each_vector(n, [&](std::int64_t c, std::int64_t count) DDPMTS_INLINE_LAMBDA {
+      const Floats both = as_written(load_upto(shares.data() + c, count) + shares[i]);
+      store_upto(gradient + c, exponential(load_upto(s + c, count), inverse_temperature) * both, count);
+    });
+    gradient[partner_of(i, n)] -= 2.0f * scale;
+    gradient[i] = 0.0f;
+  }
+}
+
+void check(const ContrastiveLossArgs& args) {
+  if (args.n < 4 || args.n % 2 != 0) {
+    throw std::invalid_argument("contrastive_loss: there must be at least two pairs of rows");
+  }
+  if (!(args.temperature >= 0.025f)) {
+    throw std::invalid_argument("contrastive_loss: the temperature must be at least 0.025");
+  }
+}
+
+}  // namespace
+
+void normalize_rows_forward(const NormalizeRowsArgs& args) {
+  check(args);
+  with_float_type(args.type,
+                  [&](auto zero) DDPMTS_INLINE_LAMBDA { normalize_forward<decltype(zero)>(args); });
+}
+
+void normalize_rows_backward(const NormalizeRowsArgs& args) {
+  check(args);
+  with_float_type(args.type,
+                  [&](auto zero) DDPMTS_INLINE_LAMBDA { normalize_backward<decltype(zero)>(args); });
+}
+
+void contrastive_loss_forward(const ContrastiveLossArgs& args) {
+  check(args);
+  loss_forward(args);
+}
+
+void contrastive_loss_backward(const ContrastiveLossArgs& args) {
+  check(args);
+  loss_backward(args);
+}
+
+}  // namespace ddpmts::kernels::cpu::DDPMTS_ISA
