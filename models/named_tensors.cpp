@@ -30,4 +30,9 @@ std::vector<float> oihw_to_krsc(std::span<const float> values, const Shape& krsc
   return result;
 }
 
+std::vector<float> krsc_to_oihw(std::span<const float> values, const Shape& krsc) {
+  // The same permutation the other way: the two inner axes change places.
+  return oihw_to_krsc(values, Shape{krsc[0], krsc[3], 1, krsc[1] * krsc[2]});
+}
+
 }  // namespace ddpmts

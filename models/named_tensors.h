@@ -32,5 +32,7 @@ class NamedTensors {
 
 /// [K,C,R,S] → [K,R,S,C].
 std::vector<float> oihw_to_krsc(std::span<const float> values, const Shape& krsc);
+/// [K,R,S,C] → [K,C,R,S].
+std::vector<float> krsc_to_oihw(std::span<const float> values, const Shape& krsc);
 
 }  // namespace ddpmts

@@ -5,10 +5,7 @@
 namespace ddpmts {
 
 Student::Student(const ParameterScope& scope)
-    : stem_(scope.child("encoder"), "conv1", "bn1", 3, 64, 7, 2),
-      layer1_(scope.child("encoder").child("layer1"), 64, 64),
-      layer2_(scope.child("encoder").child("layer2"), 64, 128, 2),
-      layer3_(scope.child("encoder").child("layer3"), 128, 256, 2),
+    : trunk_(scope.child("encoder")),
       layer4_(scope.child("encoder").child("layer4"), 256, 512, 2),
       up4_(scope.child("decoder").child("layer4"), 512, 512),
       up3_(scope.child("decoder").child("layer3"), 512, 256),
@@ -20,8 +17,8 @@ std::vector<Tensor> Student::features(const Tensor& x, Mode mode) const {
     throw_error<ShapeError>("student: picture sides must be multiples of 32, not {} x {}", x.dim(1),
                             x.dim(2));
   }
-  Tensor h = max_pool_3x3_stride2(stem_.forward(x, mode, true));
-  for (const BasicStage* stage : {&layer1_, &layer2_, &layer3_, &layer4_})
+  Tensor h = max_pool_3x3_stride2(trunk_.stem.forward(x, mode, true));
+  for (const BasicStage* stage : {&trunk_.layer1, &trunk_.layer2, &trunk_.layer3, &layer4_})
     h = stage->forward(std::move(h), mode);
   h = up4_.forward(std::move(h), mode);
   std::vector<Tensor> levels;  // coarsest first
@@ -72,8 +69,8 @@ Tensor match_teacher(const ConvNorm& unit, const FrozenConv& teacher, const Tens
 
 void Student::start_from_teacher(const ResNetTeacher& teacher, const Tensor& pictures) {
   const NoGrad looking;
-  Tensor h = max_pool_3x3_stride2(match_teacher(stem_, teacher.conv("conv1"), pictures, true));
-  const BasicStage* stages[] = {&layer1_, &layer2_, &layer3_};
+  Tensor h = max_pool_3x3_stride2(match_teacher(trunk_.stem, teacher.conv("conv1"), pictures, true));
+  const BasicStage* stages[] = {&trunk_.layer1, &trunk_.layer2, &trunk_.layer3};
   for (int layer = 1; layer <= 3; ++layer) {
     const BasicBlock* blocks[] = {&stages[layer - 1]->first, &stages[layer - 1]->second};
     for (int b = 0; b < 2; ++b) {

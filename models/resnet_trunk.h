@@ -1,0 +1,27 @@
+// ResNet-18 up to layer3 (arXiv 1512.03385) with its BatchNorms, in training: the front of the student's encoder, and what
+// becomes a teacher (models/resnet_teacher.h) once it has learned.
+#pragma once
+
+#include <filesystem>
+#include <vector>
+
+#include "layers/basic_block.h"
+
+namespace ddpmts {
+
+struct ResNetTrunk {
+  ConvNorm stem;
+  BasicStage layer1, layer2, layer3;
+
+  /// Torchvision's names under `scope`: conv1, bn1, layer1.0.conv1, …
+  explicit ResNetTrunk(const ParameterScope& scope);
+
+  /// x [N,H,W,3] normalised → layer1 [N,H/4,W/4,64], layer2 [N,H/8,W/8,128], layer3 [N,H/16,W/16,256].
+  std::vector<Tensor> features(const Tensor& x, Mode mode) const;
+
+  /// All fifteen convolutions with their BatchNorms folded in, as a teacher's file has them: names as torchvision's, weights
+  /// OIHW in `weight_type`, biases f32; on the CPU.
+  std::vector<std::pair<std::string, Tensor>> folded_tensors(DType weight_type) const;
+};
+
+}  // namespace ddpmts
