@@ -23,11 +23,14 @@ using kernels::ShapeRecipe;
 /// First blocks of what is drawn; each material has its own.
 enum class Part : std::uint32_t {
   plan = 0,
+  place = 64,
+  looks = 128,
   layout = 256,
   light = 2048,
   views = 3072,
   colours = 4096,
-  fields = 8192
+  fields = 8192,
+  flaws = 16384
 };
 constexpr std::uint32_t kBlocksPerMaterial = 64;
 
@@ -350,38 +353,97 @@ SceneViewRecipe draw_view(Draws& draws, float width, float centre_x, float centr
   return view;
 }
 
+/// What a family shares beside the light.
+enum class Kinship { nothing, colours, shapes_too, textures_too, all_but_flaws };
+
+Kinship kinship_of(const Philox& family) {
+  return static_cast<Kinship>(draws_for(family, Part::plan).pick({0.12f, 0.32f, 0.16f, 0.2f, 0.2f}));
+}
+
+Philox family_of(std::uint64_t seed, std::uint64_t index) {
+  return {seed, RandomStream::scene, kFamilySteps + index / kSceneFamily};
+}
+
+/// Where a view looks: the middle and the width of what it shows.
+struct Look {
+  float x, y, width, turns;
+};
+
+/// A family that differs by flaws alone looks at one place, lest the place gives them away.
+std::array<Look, 2> draw_looks(std::uint64_t seed, std::uint64_t index) {
+  const Philox family = family_of(seed, index), own{seed, RandomStream::scene, index};
+  Draws place = draws_for(kinship_of(family) == Kinship::all_but_flaws ? family : own, Part::place);
+  Draws draws = draws_for(own, Part::looks);
+  Look first;
+  first.width = place.power_of_two(-0.9f, 0.9f);
+  first.x = place.around(0.6f);
+  first.y = place.around(0.6f);
+  first.turns = place.around(0.04f);
+  Look second = first;
+  second.width *= draws.power_of_two(-0.8f, 0.8f);
+  const float reach = 0.3f * std::max(first.width, second.width);
+  second.x += draws.around(reach);
+  second.y += draws.around(reach);
+  second.turns += draws.around(0.04f);
+  return {first, second};
+}
+
+/// One or two small shapes on top of everything, where both views see them.
+void draw_flaws(Draws draws, const std::array<Look, 2>& looks, SceneRecipe& scene) {
+  const bool first_is_small = looks[0].width < looks[1].width;
+  const Look &small = looks[first_is_small ? 0 : 1], &large = looks[first_is_small ? 1 : 0];
+  const int count = draws.chance(0.4f) ? 2 : 1;
+  scene.period_x = scene.period_y = 0.0f;
+  scene.shapes = std::min(scene.shapes + count, kernels::kMaxShapes);
+  for (int k = scene.shapes - 1; k >= count; --k) scene.shape[k] = scene.shape[k - count];
+  for (int k = 0; k < count; ++k) {
+    Layout layout;
+    layout.smallest = -4.5f;
+    layout.largest = -2.5f;
+    ShapeRecipe shape = draw_shape(draws, layout, k, nullptr);
+    if (shape.kind == ShapeKind::half_plane || shape.kind == ShapeKind::band) shape.kind = ShapeKind::ellipse;
+    if (draws.chance(0.4f)) shape.material = 0;  // a stain, or a patch cut from elsewhere
+    const float x = kernels::lerp_to(small.x, large.x, 0.4f) + draws.around(0.2f * small.width);
+    const float y = kernels::lerp_to(small.y, large.y, 0.4f) + draws.around(0.2f * small.width);
+    Affine& place = shape.place;
+    for (float* scale : {&place.xx, &place.xy, &place.yx, &place.yy}) *scale /= small.width;
+    place.x0 = -(place.xx * x + place.xy * y);
+    place.y0 = -(place.yx * x + place.yy * y);
+    scene.shape[k] = shape;
+  }
+}
+
 }  // namespace
 
 SceneRecipe draw_scene(std::uint64_t seed, std::uint64_t index) {
-  const Philox own{seed, RandomStream::scene, index};
-  const Philox family{seed, RandomStream::scene, kFamilySteps + index / kSceneFamily};
-  // What a family shares: always the light; and of colours, shapes and textures nothing, the colours, colours and
-  // shapes, or colours and textures.
-  const int shared = draws_for(family, Part::plan).pick({0.15f, 0.4f, 0.2f, 0.25f});
+  const Philox own{seed, RandomStream::scene, index}, family = family_of(seed, index);
+  const Kinship kinship = kinship_of(family);
+  const bool all = kinship == Kinship::all_but_flaws;
+  const Philox& shapes = all || kinship == Kinship::shapes_too ? family : own;
+  const Philox& textures = all || kinship == Kinship::textures_too ? family : own;
+  const Philox& colours = kinship == Kinship::nothing ? own : family;
   SceneRecipe scene;
   scene.seed = seed;
-  scene.step = index;
+  scene.step = all ? index - index % kSceneFamily : index;
   draw_light(draws_for(family, Part::light), scene);
-  draw_layout(draws_for(shared == 2 ? family : own, Part::layout), shared == 3 ? 3 : 0, scene);
+  draw_layout(draws_for(shapes, Part::layout), kinship == Kinship::textures_too ? 3 : 0, scene);
   for (int m = 0; m < kernels::kMaxMaterials; ++m) {
-    draw_fields(draws_for(shared == 3 ? family : own, Part::fields, m), scene.material[m]);
-    draw_palette(draws_for(shared == 0 ? own : family, Part::colours, m), scene.material[m]);
+    draw_fields(draws_for(textures, Part::fields, m), scene.material[m]);
+    draw_palette(draws_for(colours, Part::colours, m), scene.material[m]);
   }
+  if (all) draw_flaws(draws_for(own, Part::flaws), draw_looks(seed, index), scene);
   return scene;
 }
 
 std::array<SceneViewRecipe, 2> draw_scene_views(std::uint64_t seed, std::uint64_t index, std::int64_t size) {
   Draws draws = draws_for(Philox{seed, RandomStream::scene, index}, Part::views);
+  const std::array<Look, 2> looks = draw_looks(seed, index);
   std::array<SceneViewRecipe, 2> views;
-  const float width = draws.power_of_two(-0.9f, 0.9f), turns = draws.between(-0.04f, 0.04f);
-  const float x = draws.around(0.6f), y = draws.around(0.6f);
-  views[0] = draw_view(draws, width, x, y, turns, size);
-  const float other_width = width * draws.power_of_two(-0.8f, 0.8f);
-  const float reach = 0.3f * std::max(width, other_width);
-  const float other_x = x + draws.around(reach), other_y = y + draws.around(reach);
-  const float other_turns = turns + draws.around(0.04f);
-  views[1] = draw_view(draws, other_width, other_x, other_y, other_turns, size);
-  views[1].noise_step = 1;
+  for (std::uint32_t k = 0; k < 2; ++k) {
+    const Look& look = looks[k];
+    views[k] = draw_view(draws, look.width, look.x, look.y, look.turns, size);
+    views[k].noise_step = 2 * static_cast<std::uint32_t>(index % kSceneFamily) + k;
+  }
   return views;
 }
 

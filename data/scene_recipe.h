@@ -10,7 +10,7 @@
 namespace ddpmts {
 
 /// Neighbouring scenes come in families that share what is not needed to tell them apart: colours, and either the shapes or
-/// the textures. Told from its own family, a scene has to be known by its structure.
+/// the textures, or everything but a small flaw or two. Told from its own family, a scene has to be known by its structure.
 constexpr std::uint64_t kSceneFamily = 4;
 
 /// Scene `index` of `seed`.
