@@ -36,7 +36,7 @@ void run_check() {
   const bool fast = has_fast_bf16(Device{});
   std::printf("bf16       %s\n", fast ? "in hardware: --precision auto takes it"
                                       : "not in hardware: --precision auto takes f32");
-  std::printf("cuda       not in this build\n");
+  for (const std::string& line : cuda_report()) std::printf("cuda       %s\n", line.c_str());
   self_test(DType::f32);
   if (fast) self_test(DType::bf16);
   std::printf("self-test  passed\n");

@@ -178,6 +178,7 @@ SessionEnd run_diffusion_training(DiffusionRunConfig config, const RunFolder& ru
   loop.pictures_per_step = config.training.batch * config.training.accumulation;
   loop.checkpoint_minutes = options.checkpoint_minutes;
   loop.log = run.diffusion_log();
+  loop.log_every = options.log_every;
   loop.append = options.resume;
   loop.step = [&](double progress) { return log_record(trainer.step(progress), trainer.losses()); };
   loop.text = line_text;

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/commands.h"
+#include "app/device_options.h"
 #include "app/run_folder.h"
 
 namespace ddpmts::app {
@@ -49,7 +50,7 @@ void add_info(CLI::App& app) {
   command->add_flag("--verify", options->verify,
                     "Inspect the stored probe pictures and compare their scores");
   command->add_option("--precision", options->precision, "auto, f32 or bf16");
-  command->add_option("--device", options->device, "cpu or cuda[:index]");
+  add_device_options(command, options->device);
   command->callback([options] { run_info(*options); });
 }
 

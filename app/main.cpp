@@ -5,8 +5,10 @@
 
 #include "app/commands.h"
 #include "app/version.h"
+#include "engine/cpu/limit_spinning.h"
 
 int main(int argc, char** argv) {
+  ddpmts::cpu::limit_spinning(argv);
   CLI::App app("Learns from pictures of good parts, then finds, outlines and scores defects in new ones.",
                "ddpmts");
   app.set_version_flag("--version", ddpmts::app::kVersion);

@@ -4,6 +4,7 @@
 
 #include "app/commands.h"
 #include "app/defect_bank.h"
+#include "app/device_options.h"
 #include "app/diffusion_config.h"
 #include "app/interrupt.h"
 #include "app/paint_options.h"
@@ -66,7 +67,7 @@ void add_paint(CLI::App& app) {
   command->add_option("--batch", o->bank.batch, "Painted at once")->check(CLI::Range(1, 1024));
   command->add_option("--precision", o->precision, "auto, f32 or bf16")
       ->check(CLI::IsMember({"auto", "f32", "bf16"}));
-  command->add_option("--device", o->device, "cpu or cuda[:index]");
+  add_device_options(command, o->device);
   command->add_flag(
       "--report", o->report,
       "Then measure how close they are to the dataset's real defects: realism.html, realism.json");

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "app/commands.h"
+#include "app/device_options.h"
 #include "app/inspect_samples.h"
 #include "app/interrupt.h"
 #include "app/overlay.h"
@@ -170,7 +171,7 @@ void add_predict(CLI::App& app) {
                     "Write <name>_map.png, 16-bit grey, 32768 = threshold");
   command->add_option("--batch", options->batch, "Pictures inspected at once")->check(CLI::PositiveNumber);
   command->add_option("--precision", options->precision, "auto, f32 or bf16");
-  command->add_option("--device", options->device, "cpu or cuda[:index]");
+  add_device_options(command, options->device);
   command->callback([options, threshold] {
     options->has_threshold = threshold->count() > 0;
     run_predict(*options);

@@ -6,14 +6,15 @@ namespace ddpmts::app {
 
 Device parse_device(const std::string& text) {
   if (text == "cpu") return {};
-  if (text == "cuda") return {DeviceType::cuda, 0};
+  Device device{DeviceType::cuda, text == "cuda" ? 0 : -1};
   if (text.starts_with("cuda:")) {
     int index = -1;
     const char* end = text.data() + text.size();
-    if (std::from_chars(text.data() + 5, end, index).ptr == end && index >= 0)
-      return {DeviceType::cuda, index};
+    if (std::from_chars(text.data() + 5, end, index).ptr == end) device.index = index;
   }
-  throw_error("unknown device '{}': expected cpu, cuda or cuda:<index>", text);
+  if (device.index < 0) throw_error("unknown device '{}': expected cpu, cuda or cuda:<index>", text);
+  require_device(device);
+  return device;
 }
 
 Model open_model(const std::filesystem::path& run_or_file, const std::string& precision,

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "app/commands.h"
+#include "app/device_options.h"
 #include "app/diffusion_inspector.h"
 #include "app/interrupt.h"
 #include "app/test_run.h"
@@ -58,7 +59,7 @@ void add_test(CLI::App& app) {
                    "reconstruct: timestep up to which the picture is diffused")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--precision", options->precision, "auto, f32 or bf16");
-  command->add_option("--device", options->device, "cpu or cuda[:index]");
+  add_device_options(command, options->device);
   command->add_option("--batch", options->test.batch, "Pictures inspected at once")
       ->check(CLI::PositiveNumber);
   command

@@ -4,6 +4,7 @@
 
 #include "app/commands.h"
 #include "app/defect_bank.h"
+#include "app/device_options.h"
 #include "app/diffusion_session.h"
 #include "app/paint_options.h"
 #include "app/teacher_search.h"
@@ -114,7 +115,7 @@ void add_train(CLI::App& app) {
       ->check(CLI::IsMember({"s", "m", "l"}));
   command->add_option("--precision", o->precision, "auto, f32 or bf16")
       ->check(CLI::IsMember({"auto", "f32", "bf16"}));
-  command->add_option("--device", o->session.device, "cpu or cuda[:index]");
+  add_device_options(command, o->session.device);
   command->add_option("--schedule", o->schedule, "joint (multi-task) or two-stage")
       ->check(CLI::IsMember({"joint", "two-stage"}));
   command->add_option("--source", o->source,
@@ -150,6 +151,8 @@ void add_train(CLI::App& app) {
       ->check(CLI::Range(1e-6, 0.5));
   command->add_option("--checkpoint-minutes", o->session.checkpoint_minutes, "Time between checkpoints")
       ->check(CLI::NonNegativeNumber);
+  command->add_option("--log-every", o->session.log_every, "Steps from one line of the log to the next")
+      ->check(CLI::PositiveNumber);
   command->add_flag("--resume", o->session.resume, "Continue an interrupted run with its own settings");
   command->add_flag("--overwrite", o->session.overwrite, "Replace a run that is there");
   command->add_flag("--test,!--no-test", o->test, "Test afterwards when there are test pictures");

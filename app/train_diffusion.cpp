@@ -1,5 +1,6 @@
 // `ddpmts train-diffusion DATA -o RUN`: teaches a run's diffusion model what good parts look like.
 #include "app/commands.h"
+#include "app/device_options.h"
 #include "app/diffusion_session.h"
 
 namespace ddpmts::app {
@@ -67,7 +68,7 @@ void add_train_diffusion(CLI::App& app) {
       ->check(CLI::PositiveNumber);
   command->add_option("--precision", o->precision, "auto, f32 or bf16")
       ->check(CLI::IsMember({"auto", "f32", "bf16"}));
-  command->add_option("--device", o->session.device, "cpu or cuda[:index]");
+  add_device_options(command, o->session.device);
   command->add_option("--augment", o->augment, "How views are turned: none, small, quarter, rotate")
       ->check(CLI::IsMember({"none", "small", "quarter", "rotate"}));
   command->add_option("--flip", o->flip, "Mirror views: none, horizontal, vertical, both")
@@ -78,6 +79,8 @@ void add_train_diffusion(CLI::App& app) {
       ->add_option("--checkpoint-minutes", o->session.checkpoint_minutes,
                    "Time between checkpoints, each with a picture of samples")
       ->check(CLI::NonNegativeNumber);
+  command->add_option("--log-every", o->session.log_every, "Steps from one line of the log to the next")
+      ->check(CLI::PositiveNumber);
   command->add_flag("--resume", o->session.resume, "Continue an interrupted run with its own settings");
   command->add_flag("--overwrite", o->session.overwrite, "Replace a diffusion model that is there");
   command->callback([o] { run_train_diffusion(*o); });

@@ -33,7 +33,7 @@ bool TrainingLoop::run(TrainingPlan& plan) const {
                    {"seconds", plan.state().seconds},
                    {"seconds_left", plan.seconds_left()},
                    {"memory_mib", mebibytes}});
-    if (plan.state().steps % 10 == 0 || plan.done()) lines.write(record);
+    if (plan.state().steps % log_every == 0 || plan.done()) lines.write(record);
     if (line.due() || plan.done()) {
       line.show(fmt::format("step {:5d} {:3.0f} %  {}  {:.1f} img/s  {} left  {:.0f} MiB", plan.state().steps,
                             plan.progress() * 100, text(record), speed, clock_text(plan.seconds_left()),

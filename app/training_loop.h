@@ -13,8 +13,9 @@ namespace ddpmts::app {
 struct TrainingLoop {
   std::int64_t pictures_per_step = 1;
   double checkpoint_minutes = 2;
-  std::filesystem::path log;  ///< JSON lines, every tenth step
-  bool append = false;        ///< to the log: the run is resumed
+  std::filesystem::path log;    ///< JSON lines
+  std::int64_t log_every = 10;  ///< steps from one line of the log to the next; the last step has one
+  bool append = false;          ///< to the log: the run is resumed
 
   /// One step at a progress in [0, 1) → its record for the log. Key `finite`: false when the step was skipped.
   std::function<nlohmann::ordered_json(double progress)> step;

@@ -167,6 +167,7 @@ SessionEnd run_training(RunConfig config, const RunFolder& run, const SessionOpt
   loop.pictures_per_step = config.training.batch;
   loop.checkpoint_minutes = options.checkpoint_minutes;
   loop.log = run.log();
+  loop.log_every = options.log_every;
   loop.append = options.resume;
   loop.step = [&](double progress) { return log_record(trainer.step(progress)); };
   loop.text = line_text;

@@ -12,6 +12,7 @@ struct SessionOptions {
   bool resume = false;     ///< go on from the run's checkpoint; `config` then comes from there
   bool overwrite = false;  ///< start over where a run already is
   double checkpoint_minutes = 2;
+  std::int64_t log_every = 10;  ///< steps
   std::string device = "cpu";
 };
 

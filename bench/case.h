@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "bench/options.h"
+#include "bench/roofs.h"
 #include "bench/shapes.h"
 #include "engine/tensor.h"
 
@@ -26,6 +27,9 @@ struct Prepared {
   double bytes =
       0.0;  ///< moved by one run at least: every input read and every output written once, unless the
             ///< case's comment says otherwise; 0: not counted
+  Traffic traffic = Traffic::copy;
+  double footprint =
+      0.0;  ///< distinct bytes touched by one run where a part is moved several times; 0: as many as moved
   double flops = 0.0;        ///< of one run, two for a multiplication with its addition; 0: not counted
   std::vector<Tensor> held;  ///< what run points into
 };

@@ -11,6 +11,7 @@
 #include "bench/machine.h"
 #include "bench/run.h"
 #include "bench/table.h"
+#include "engine/cpu/limit_spinning.h"
 #include "engine/error.h"
 #include "engine/files/atomic_file.h"
 
@@ -92,6 +93,9 @@ int run(const Options& options, const std::string& program) {
 
   if (!options.google_prints) fmt::print("{}\n", header_text(results));
   results.rows = run_cases(cases, roofs, options, program);
+  if (!options.google_prints) {
+    for (const Row& row : results.rows) fmt::print("{}", split_text(row));
+  }
   finish(json, to_json(results));
   finish(csv, to_csv(results));
 
@@ -126,6 +130,7 @@ int compare_files(const CompareOptions& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  ddpmts::cpu::limit_spinning(argv);
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   try {
     if (!arguments.empty() && arguments[0] == "compare") {

@@ -56,6 +56,8 @@ const std::vector<Option>& options_table() {
        [](Options& o, Text v) { parse_set("precision=" + v, o.sweep); }},
       {"--quick", "", "a selection of the cases, timed briefly: under two minutes on a CPU",
        [](Options& o, Text) { o.quick = true; }},
+      {"--split", "", "also show where the time of each case goes, kernel by kernel",
+       [](Options& o, Text) { o.split = true; }},
       {"--seconds", "S", "time each case for this long (0.5, with --quick 0.1)",
        [](Options& o, Text v) { o.seconds = parse_seconds(v); }},
       {"--json", "FILE", "write everything that was measured", [](Options& o, Text v) { o.json = v; }},

@@ -35,6 +35,7 @@ struct Options {
   std::string filter;  ///< regular expression, found anywhere in a case's name; empty: all
   bool list = false;
   bool quick = false;
+  bool split = false;  ///< also time the parts of each case
   bool help = false;
   Sweep sweep;
   std::filesystem::path json, csv;  ///< empty: not written

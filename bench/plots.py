@@ -97,10 +97,10 @@ def plots_of(results):
     """name of the file -> its SVG"""
     drawn = {}
     near = [(row["name"], row["roof_share"], f'{100 * row["roof_share"]:.0f} % {row["roof"]}',
-             COLOURS[0] if row["roof"] == "copy" else COLOURS[1])
+             COLOURS[1] if row["roof"] == "product" else COLOURS[0])
             for row in timed(results) if row["roof"] and row["group"] in ("kernels", "convs")]
     if near:
-        drawn["roofs.svg"] = bars("Share of the measured roof that binds (blue: copy, orange: product)", near, 1.0)
+        drawn["roofs.svg"] = bars("Share of the measured roof that binds (blue: memory, orange: product)", near, 1.0)
     if "ratios" in results:
         drawn["ratios.svg"] = bars("Time of PyTorch's best mode over ours",
                                    [(r["name"], r["ratio"], f'{r["ratio"]:.2f}x {r["best"]}', COLOURS[2])

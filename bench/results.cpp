@@ -45,6 +45,8 @@ Json json_of(const Row& row) {
                 {"roof_share", row.roof_share},
                 {"peak_bytes", row.peak_bytes},
                 {"command", row.command}});
+  for (const Part& part : row.parts)
+    j["parts"].push_back({{"name", part.name}, {"calls", part.calls}, {"seconds", part.seconds}});
   return j;
 }
 
@@ -72,6 +74,10 @@ Row row_from(const Json& j) {
   row.roof_share = j.at("roof_share").get<double>();
   row.peak_bytes = j.at("peak_bytes").get<double>();
   row.command = j.at("command").get<std::string>();
+  if (!j.contains("parts")) return row;
+  for (const Json& part : j.at("parts"))
+    row.parts.push_back({part.at("name").get<std::string>(), part.at("calls").get<double>(),
+                         part.at("seconds").get<double>()});
   return row;
 }
 

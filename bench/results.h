@@ -17,6 +17,14 @@ inline constexpr int kSchemaVersion = 1;
 enum class Status { ok, fail, skip };
 const char* name_of(Status status);  ///< "ok", "FAIL", "SKIP"
 
+/// One kernel's or primitive's share of a case.
+struct Part {
+  std::string name;      ///< as in engine/time_trace.h
+  double calls = 0.0;    ///< in one run of the case
+  double seconds = 0.0;  ///< of all of them together
+  bool operator==(const Part&) const = default;
+};
+
 /// One case's row. Times in seconds, of one run of the case.
 struct Row {
   std::string name;  ///< unique in a file
@@ -32,6 +40,7 @@ struct Row {
   std::string roof;             ///< the one that binds, "copy" or "product"; empty: nothing is counted
   double roof_share = 0.0;      ///< time at that roof over the median
   double peak_bytes = 0.0;      ///< of the device's memory, at the highest
+  std::vector<Part> parts;      ///< where the time goes, longest first; empty: not asked for
   std::string command;          ///< repeats this row alone
 
   bool timed() const { return status == Status::ok && hot.count > 0; }

@@ -11,6 +11,7 @@
 
 #include "bench/machine.h"
 #include "bench/table.h"
+#include "engine/time_trace.h"
 
 namespace ddpmts::bench {
 namespace {
@@ -25,7 +26,7 @@ double seconds_now() {
 double timed(const Prepared& prepared, Device device, int runs) {
   const double start = seconds_now();
   for (int i = 0; i < runs; ++i) prepared.run();
-  wait_for(device);
+  synchronize(device);
   return (seconds_now() - start) / runs;
 }
 
@@ -110,6 +111,7 @@ void hand_to_google(benchmark::State& state, const Row& row) {
 Sampling sampling_of(const Options& options) {
   Sampling sampling;
   if (options.quick) sampling = {.seconds = 0.1, .least = 5, .most_seconds = 3.0, .cold = 3};
+  if (options.split) sampling.split = 5;
   if (options.seconds > 0.0) {
     sampling.seconds = options.seconds;
     sampling.most_seconds = std::max(sampling.most_seconds, 2.0 * options.seconds);
@@ -137,10 +139,28 @@ std::vector<double> sample_cold(const Prepared& prepared, Device device, const C
   std::vector<double> samples;
   for (std::size_t i = 0; i < count; ++i) {
     flush();
-    wait_for(device);
+    synchronize(device);
     samples.push_back(timed(prepared, device, 1));
   }
   return samples;
+}
+
+std::vector<Part> split_of(const Prepared& prepared, Device device, std::size_t runs) {
+  prepared.run();
+  std::vector<Part> parts;
+  double left = 0.0;
+  const double share = 1.0 / static_cast<double>(runs);
+  {
+    const TimeTrace trace;
+    for (std::size_t i = 0; i < runs; ++i) left += share * timed(prepared, device, 1);
+    for (const TimeTrace::Part& part : trace.parts()) {
+      parts.push_back({part.name, share * static_cast<double>(part.calls), share * part.seconds});
+      left -= share * part.seconds;
+    }
+  }
+  parts.push_back({"host", 0.0, left});
+  std::ranges::sort(parts, std::ranges::greater{}, &Part::seconds);
+  return parts;
 }
 
 Row measure(const Case& c, const Roofs& roofs, const Sampling& sampling, double available) {
@@ -163,7 +183,11 @@ Row measure(const Case& c, const Roofs& roofs, const Sampling& sampling, double 
       const CacheFlush flush(c.device);
       row.cold = summarize(sample_cold(prepared, c.device, flush, sampling.cold));
     }
-    const RoofShare share = roofs.share(row.bytes, row.flops, c.type, row.hot.median);
+    if (sampling.split > 0) row.parts = split_of(prepared, c.device, sampling.split);
+    const double moved_twice = prepared.traffic == Traffic::update ? 2.0 : 1.0;
+    const double footprint = prepared.footprint > 0.0 ? prepared.footprint : row.bytes / moved_twice;
+    const RoofShare share =
+        roofs.share({prepared.traffic, row.bytes, footprint, row.flops, c.type}, row.hot.median);
     row.roof = share.roof;
     row.roof_share = share.share;
   } catch (const std::exception& e) {
@@ -183,7 +207,9 @@ std::vector<Row> run_cases(const std::vector<Case>& cases, const std::vector<Roo
   for (std::size_t i = 0; i < cases.size(); ++i) {
     const auto run = [&, i](benchmark::State& state) {
       const Case& c = cases[i];
-      const double available = c.device.is_cuda() ? 0.0 : available_memory_bytes();
+      const double available = c.device.is_cuda()
+                                   ? static_cast<double>(cuda::memory_info(c.device.index).free)
+                                   : available_memory_bytes();
       Row row = measure(c, roofs[i], sampling, available);
       row.command = command_of(row, command, options.sweep);
       row.timed() ? hand_to_google(state, row)

@@ -18,6 +18,7 @@ struct Sampling {
   std::size_t least = 10;      ///< … and so many of them …
   double most_seconds = 15.0;  ///< … unless that takes longer than this (three samples are always taken)
   std::size_t cold = 10;       ///< samples with flushed caches
+  std::size_t split = 0;       ///< runs whose parts are timed; 0: none
 };
 Sampling sampling_of(const Options& options);
 
@@ -26,6 +27,10 @@ std::vector<double> sample_hot(const Prepared& prepared, Device device, const Sa
 /// Seconds of one run, each with flushed caches.
 std::vector<double> sample_cold(const Prepared& prepared, Device device, const CacheFlush& flush,
                                 std::size_t count);
+
+/// Where the time of one run goes, the average of `runs`, longest first; "host" is what is left between kernels and
+/// primitives: bookkeeping, memory, copies.
+std::vector<Part> split_of(const Prepared& prepared, Device device, std::size_t runs);
 
 /// Checks the case and, where it is right, times it. Never throws for what a case does: that is a FAIL row.
 /// `available`: bytes of memory; a case that needs more becomes a SKIP row; 0: not known.

@@ -50,9 +50,24 @@ std::string header_text(const Results& results) {
   for (const auto& [key, value] : results.machine) text += fmt::format("{:<12}{}\n", key, value);
   for (const auto& [key, value] : results.roofs) {
     text += fmt::format("roof        {}: {}\n", key,
-                        amount_text(value, key.find("copy") != std::string::npos ? "B/s" : "FLOP/s"));
+                        amount_text(value, key.find("product") == std::string::npos ? "B/s" : "FLOP/s"));
   }
   for (const std::string& warning : results.warnings) text += "WARNING     " + warning + "\n";
+  return text;
+}
+
+std::string split_text(const Row& row) {
+  if (row.parts.empty()) return "";
+  double total = 0.0;
+  for (const Part& part : row.parts) total += part.seconds;
+  std::string text =
+      fmt::format("\n{}\n\n| {:<32} | {:>6} | {:>9} | {:>7} |\n|{:-<34}|{:->7}:|{:->10}:|{:->8}:|\n",
+                  row.name, "part", "calls", "time", "share", "", "", "", "");
+  for (const Part& part : row.parts) {
+    text += fmt::format("| {:<32} | {:>6} | {:>9} | {:>7} |\n", part.name,
+                        part.calls > 0.0 ? three_digits(part.calls) : "", time_text(part.seconds),
+                        share_text(part.seconds / total));
+  }
   return text;
 }
 

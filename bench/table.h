@@ -19,6 +19,9 @@ std::string bytes_text(double bytes);
 /// Program, machine, roofs and warnings, one a line.
 std::string header_text(const Results& results);
 
+/// A table of the row's parts; empty where they were not asked for.
+std::string split_text(const Row& row);
+
 class MarkdownTable {
  public:
   explicit MarkdownTable(std::size_t name_width) : name_width_(name_width) {}

@@ -3,6 +3,7 @@
 
     bench/versus.sh --rounds 3 --json versus.json
     bench/versus.py --python VENV/bin/python --program build/ddpmts_bench --rounds 3     # with a PyTorch of your own
+    bench/versus.py --device cuda --python VENV/bin/python                               # on a GPU
 
 For every case: rounds of (ours, twin in each mode), the median over rounds of each, and the ratio to the twin's best mode.
 Prints a Markdown table. --json FILE writes all rows in the schema of ddpmts_bench: ours under the case's name, a twin's with
@@ -29,17 +30,19 @@ def unet(what, preset, size, batch, precision):
     return ["unet.py", "--what", what, "--preset", preset, "--size", str(size), "--batch", str(batch), "--precision", precision]
 
 
-def cases(precision):
+def cases(precision, device):
     """(case of ddpmts_bench, the twin's program and arguments, its modes)"""
-    p = precision
-    yield f"pipelines/inspection/head_s/256/{p}/b1/cpu", detector("infer", "s", 1, p), ["eager", "compile", "jit"]
-    yield f"pipelines/inspection/head_s/256/{p}/b8/cpu", detector("infer", "s", 8, p), ["eager", "compile", "jit"]
-    yield f"pipelines/inspection/head_l/256/{p}/b8/cpu", detector("infer", "l", 8, p), ["eager", "compile", "jit"]
-    yield f"pipelines/detector_training_step/head_s/256/{p}/b8/cpu", detector("train", "s", 8, p), ["eager", "compile"]
-    yield f"pipelines/diffusion_training_step/unet_s/64/{p}/b8/cpu", unet("train", "s", 64, 8, p), ["eager", "compile"]
-    yield f"pipelines/diffusion_sampling_step/unet_s/64/{p}/b8/cpu", unet("sample", "s", 64, 8, p), ["eager", "compile"]
-    yield (f"pipelines/triplet_synthesis/256/{p}/b8/cpu", ["triplet.py", "--batch", "8", "--precision", p],
-           ["eager", "compile"])
+    p, place = precision, "cuda:0" if device == "cuda" else "cpu"
+    training = ["eager", "compile"]
+    inspection = training if device == "cuda" else [*training, "jit"]
+    inspected = {"cpu": (("s", 1), ("s", 8), ("l", 8)), "cuda": (("s", 1), ("s", 32), ("l", 1), ("l", 32))}[device]
+    for head, batch in inspected:
+        yield f"pipelines/inspection/head_{head}/256/{p}/b{batch}/{place}", detector("infer", head, batch, p), inspection
+    yield f"pipelines/detector_training_step/head_s/256/{p}/b8/{place}", detector("train", "s", 8, p), training
+    yield f"pipelines/diffusion_training_step/unet_s/64/{p}/b8/{place}", unet("train", "s", 64, 8, p), training
+    for batch in (1, 8) if device == "cuda" else (8,):
+        yield f"pipelines/diffusion_sampling_step/unet_s/64/{p}/b{batch}/{place}", unet("sample", "s", 64, batch, p), training
+    yield f"pipelines/triplet_synthesis/256/{p}/b8/{place}", ["triplet.py", "--batch", "8", "--precision", p], training
 
 
 def run_ours(program, name, seconds, environment):
@@ -47,14 +50,14 @@ def run_ours(program, name, seconds, environment):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run.json"
         command = [program, "--filter", f"^{re.escape(name)}$", "--precision", name.split("/")[-3], "--seconds", str(seconds),
-                   "--json", str(path)]
+                   "--device", name.split("/")[-1].split(":")[0], "--json", str(path)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
         return json.loads(path.read_text())
 
 
-def run_twin(python, arguments, mode, seconds, environment):
+def run_twin(python, arguments, mode, seconds, device, environment):
     command = [python, str(TWINS / arguments[0]), *arguments[1:], "--mode", mode, "--seconds", str(seconds),
-               "--threads", environment["OMP_NUM_THREADS"]]
+               "--threads", environment["OMP_NUM_THREADS"], "--device", device]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
     return json.loads(output.strip().splitlines()[-1])
 
@@ -78,12 +81,13 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5, help="of timing, for each case, round and mode")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--precision", nargs="+", choices=["bf16", "f32"], default=["bf16", "f32"])
     parser.add_argument("--only", default="", help="cases whose name holds this text")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     environment = dict(os.environ, OMP_NUM_THREADS=str(options.threads))
-    wanted = [case for p in options.precision for case in cases(p) if options.only in case[0]]
+    wanted = [case for p in options.precision for case in cases(p, options.device) if options.only in case[0]]
     if not wanted:
         parser.error(f"no case's name holds '{options.only}'")
 
@@ -94,7 +98,8 @@ def main():
         for _ in range(options.rounds):
             our_runs.append(run_ours(options.program, name, options.seconds, environment))
             for mode in modes:
-                twin_runs[mode].append(run_twin(options.python, arguments, mode, options.seconds, environment))
+                twin_runs[mode].append(run_twin(options.python, arguments, mode, options.seconds, options.device,
+                                                environment))
         ours = our_runs[-1]
         machine.update(ours["machine"])
         our_row = over_rounds(our_runs, name)

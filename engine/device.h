@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "kernels/types.h"
 
@@ -27,9 +28,17 @@ bool has_fast_bf16(Device device);
 /// One line for people: instruction sets, threads, or the GPU's name.
 std::string describe(Device device);
 
-}  // namespace ddpmts
+/// Throws DeviceError that names all that is missing (driver, GPU, library, with the versions needed and found) unless the
+/// device can be used.
+void require_device(Device device);
 
-/// Calls a kernel's launcher on the device that holds the data.
-#define DDPMTS_LAUNCH(device, name, args)                                                     \
-  ((device).is_cuda() ? ::ddpmts::kernels::cuda::name(args, ::ddpmts::current_stream(device)) \
-                      : ::ddpmts::kernels::cpu::name(args))
+/// Waits until all work enqueued on the device is done; returns at once on the CPU.
+void synchronize(Device device);
+
+/// Whether this program holds the CUDA device at all.
+bool built_with_cuda();
+
+/// For `ddpmts check`: one line for each GPU that can be used, or why there is none.
+std::vector<std::string> cuda_report();
+
+}  // namespace ddpmts

@@ -316,10 +316,7 @@ ReverseStepOutputs reverse_step(const Tensor& x, const Tensor& noise_prediction,
     require("reverse_step", "known picture", step.known, x.shape(), noise_prediction.type());
   }
   const Device device = x.device();
-  const auto* bytes = reinterpret_cast<const std::uint8_t*>(step.coefficients.data());
-  const std::size_t size = step.coefficients.size() * sizeof(kernels::ReverseStepCoefficients);
-  const Tensor coefficients =
-      Tensor::from_host<std::uint8_t>({static_cast<std::int64_t>(size)}, {bytes, size}, device);
+  const Buffer coefficients = upload<kernels::ReverseStepCoefficients>(step.coefficients, device);
   ReverseStepOutputs result{Tensor::empty(x.shape(), noise_prediction.type(), device),
                             want_pictures ? Tensor::empty(x.shape(), DType::u8, device) : Tensor()};
   kernels::ReverseStepArgs args;
@@ -327,7 +324,7 @@ ReverseStepOutputs reverse_step(const Tensor& x, const Tensor& noise_prediction,
   args.n = n;
   args.pixels = x.dim(1) * x.dim(2);
   args.channels = x.dim(3);
-  args.coefficients = static_cast<const kernels::ReverseStepCoefficients*>(coefficients.raw());
+  args.coefficients = static_cast<const kernels::ReverseStepCoefficients*>(coefficients.data());
   args.seed = step.seed;
   args.x = x.data<float>();
   args.noise_prediction = noise_prediction.raw();

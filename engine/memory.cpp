@@ -22,6 +22,8 @@ std::size_t round_up(std::size_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
+double mebibytes(std::size_t bytes) { return static_cast<double>(bytes) / 1048576.0; }
+
 class CachingAllocator {
  public:
   explicit CachingAllocator(Device device) : device_(device) {}
@@ -88,12 +90,21 @@ class CachingAllocator {
     }
     if (data == nullptr) {
       throw_error<DeviceError>(
-          "out of memory on {}: asked for {:.1f} MiB while holding {:.1f} MiB; a smaller --batch or --size needs less",
-          device_.name(), static_cast<double>(bytes) / 1048576.0, static_cast<double>(stats_.reserved) / 1048576.0);
+          "out of memory on {}: asked for {:.1f} MiB while holding {:.1f} MiB{}; a smaller --batch, --size "
+          "or --head needs "
+          "less",
+          device_.name(), mebibytes(bytes), mebibytes(stats_.reserved), room());
     }
     stats_.reserved += capacity;
     ++stats_.system_allocations;
     return data;
+  }
+
+  // What the device has left, on a GPU.
+  std::string room() const {
+    if (!device_.is_cuda()) return "";
+    const cuda::MemoryInfo info = cuda::memory_info(device_.index);
+    return fmt::format(" ({:.1f} of {:.1f} MiB are free)", mebibytes(info.free), mebibytes(info.total));
   }
 
   Device device_;
@@ -147,13 +158,13 @@ void copy_bytes(void* dst, Device dst_device, const void* src, Device src_device
     return;
   }
   const Device gpu = dst_device.is_cuda() ? dst_device : src_device;
-  cuda::copy(dst, dst_device.is_cuda(), src, src_device.is_cuda(), bytes, current_stream(gpu));
+  if (dst_device.is_cuda() && src_device.is_cuda() && dst_device != src_device) synchronize(src_device);
+  cuda::copy(gpu.index, dst, dst_device.is_cuda(), src, src_device.is_cuda(), bytes);
 }
 
 void fill_zero(void* dst, Device device, std::size_t bytes) {
   if (bytes == 0) return;
-  device.is_cuda() ? cuda::zero(dst, bytes, current_stream(device))
-                   : static_cast<void>(std::memset(dst, 0, bytes));
+  device.is_cuda() ? cuda::zero(device.index, dst, bytes) : static_cast<void>(std::memset(dst, 0, bytes));
 }
 
 }  // namespace ddpmts

@@ -4,6 +4,8 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
+#include <type_traits>
 
 #include "engine/device.h"
 
@@ -46,20 +48,33 @@ void reset_peak_memory(Device device);
 /// Gives cached blocks back to the system.
 void release_cached_memory(Device device);
 
-/// Copies between devices or within one; synchronous when either side is the host.
+/// Copies between devices or within one. The source may be reused when this returns; a copy to the host waits for what
+/// the device has to do before it.
 void copy_bytes(void* dst, Device dst_device, const void* src, Device src_device, std::size_t bytes);
 void fill_zero(void* dst, Device device, std::size_t bytes);
+
+/// A copy of host values in the device's memory: for the structs that kernels read there.
+template <class T>
+Buffer upload(std::span<const T> values, Device device) {
+  static_assert(std::is_trivially_copyable_v<T>);
+  Buffer copy(device, values.size_bytes());
+  copy_bytes(copy.data(), device, values.data(), {}, values.size_bytes());
+  return copy;
+}
 
 namespace cpu {
 void* allocate(std::size_t bytes);  ///< null when the system refuses
 void release(void* data);
 }  // namespace cpu
 namespace cuda {
-void* allocate(int device, std::size_t bytes);
+void* allocate(int device, std::size_t bytes);  ///< null when the device has no more
 void release(int device, void* data);
-void copy(void* dst, bool dst_is_device, const void* src, bool src_is_device, std::size_t bytes,
-          kernels::Stream stream);
-void zero(void* dst, std::size_t bytes, kernels::Stream stream);
+struct MemoryInfo {
+  std::size_t free = 0, total = 0;  ///< bytes of the device, other processes' included
+};
+MemoryInfo memory_info(int device);
+void copy(int device, void* dst, bool dst_is_device, const void* src, bool src_is_device, std::size_t bytes);
+void zero(int device, void* dst, std::size_t bytes);
 }  // namespace cuda
 
 }  // namespace ddpmts

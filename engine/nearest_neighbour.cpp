@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/primitive_trace.h"
 #include "engine/primitives.h"
 #include "kernels/nearest_neighbour.h"
 
@@ -36,6 +37,11 @@ const std::byte* row_of(const Tensor& x, std::int64_t row, std::int64_t channels
 
 VectorBank::VectorBank(Tensor vectors) : vectors_(std::move(vectors)) {
   require_vectors("a bank", vectors_);
+  if (!vectors_.device().is_cuda() && cpu::PackedBank::possible(vectors_.type(), vectors_.dim(1))) {
+    const std::vector<float> norms = squared_norms(vectors_, vectors_.dim(1)).to_floats();
+    packed_ = cpu::PackedBank(vectors_.data<bf16>(), norms, vectors_.dim(1));
+    return;
+  }
   for (std::int64_t begin = 0; begin < vectors_.dim(0); begin += kChunkVectors) {
     const std::int64_t count = std::min(kChunkVectors, vectors_.dim(0) - begin);
     Tensor chunk = vectors_.slice(begin, count);
@@ -55,6 +61,13 @@ Tensor VectorBank::distances(const Tensor& queries) const {
   const std::int64_t rows = queries.count() / channels;
   const Tensor row_norms = squared_norms(queries, channels);
   Tensor distance = Tensor::empty({rows}, DType::f32, device);
+  if (packed_) {
+    PrimitiveTrace::note_flops(2.0 * static_cast<double>(rows * vectors_.count()));
+    traced(device, "packed_bank_search", [&] {
+      packed_.distances(rows, queries.data<bf16>(), row_norms.data<float>(), distance.data<float>());
+    });
+    return distance;
+  }
   const std::int64_t widest = chunks_.front().vectors.dim(0);
   const Tensor products = Tensor::empty({std::min(kBlockRows, rows) * widest}, DType::f32, device);
   for (std::int64_t begin = 0; begin < rows; begin += kBlockRows) {

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "engine/cpu/packed_bank.h"
 #include "engine/tensor.h"
 
 namespace ddpmts {
@@ -26,7 +27,8 @@ class VectorBank {
     Tensor vectors, norms;  // [count, channels], [count] f32
   };
   Tensor vectors_;
-  std::vector<Chunk> chunks_;
+  cpu::PackedBank packed_;     // where the machine can search it in one pass
+  std::vector<Chunk> chunks_;  // else
 };
 
 /// Indices of `wanted` points chosen greedily, each the farthest from all chosen before (k-centre; arXiv 2106.08265

@@ -68,14 +68,14 @@ void add_weight_gradients(const ConvShape& shape, const Tensor& x, const Tensor&
   if (dbias) bias->commit_grad(dbias);
 }
 
-// conv2d into y, which holds the residual if there is one. The residual may be y itself: then its node on the tape lies
-// below the one recorded here, and the gradient is handed on from one to the other.
+// conv2d into y. The residual may be y itself: then its node on the tape lies below the one recorded here, and the gradient
+// is handed on from one to the other.
 Tensor convolve(const Tensor& x, const ParameterPtr& weight, const ParameterPtr& bias, const ConvShape& shape,
                 const Tensor& residual, Tensor y) {
   const Device device = x.device();
   ConvEpilogue epilogue;
   if (bias) epilogue.bias = bias->value().data<float>();
-  epilogue.accumulate = static_cast<bool>(residual);
+  if (residual) epilogue.residual = residual.raw();
   conv_forward(device, shape, x.raw(), *weight, epilogue, y.raw());
   const bool residual_needs_grad = residual.needs_grad();
   if (!wants_grad(x, weight, bias) && !(grad_enabled() && residual_needs_grad)) return y;
@@ -109,8 +109,7 @@ Tensor conv2d(const Tensor& x, const ParameterPtr& weight, const ParameterPtr& b
   const ConvShape shape = conv_shape(x, weight->shape(), options);
   if (bias) require_bias("conv2d", bias->value(), weight->shape());
   if (residual) require_residual("conv2d", residual, shape);
-  return convolve(x, weight, bias, shape, residual,
-                  residual ? residual.clone() : Tensor::empty(output_of(shape), x.type(), x.device()));
+  return convolve(x, weight, bias, shape, residual, Tensor::empty(output_of(shape), x.type(), x.device()));
 }
 
 Tensor conv2d_onto(const Tensor& residual, const Tensor& x, const ParameterPtr& weight,
@@ -119,7 +118,9 @@ Tensor conv2d_onto(const Tensor& residual, const Tensor& x, const ParameterPtr& 
   if (bias) require_bias("conv2d_onto", bias->value(), weight->shape());
   require_residual("conv2d_onto", residual, shape);
   if (residual.is_same(x)) throw_error<ShapeError>("conv2d_onto: the input cannot be written over");
-  return convolve(x, weight, bias, shape, residual, residual);
+  // A GPU's convolution may not write what it reads: there the sum gets memory of its own.
+  Tensor y = x.device().is_cuda() ? Tensor::empty(residual.shape(), x.type(), x.device()) : residual;
+  return convolve(x, weight, bias, shape, residual, std::move(y));
 }
 
 Tensor conv2d_fused(const Tensor& x, Parameter& weight, const Tensor& bias, const ConvOptions& options,
@@ -127,11 +128,10 @@ Tensor conv2d_fused(const Tensor& x, Parameter& weight, const Tensor& bias, cons
   const ConvShape shape = conv_shape(x, weight.shape(), options);
   if (bias) require_bias("conv2d_fused", bias, weight.shape());
   if (residual) require_residual("conv2d_fused", residual, shape);
-  // The input itself may be the residual; then it cannot be written while it is read.
-  Tensor y = !residual ? Tensor::empty(output_of(shape), x.type(), x.device())
-             : residual.is_sole_owner() && !residual.is_same(x) ? residual
-                                                                : residual.clone();
-  const ConvEpilogue epilogue{bias ? bias.data<float>() : nullptr, static_cast<bool>(residual), relu};
+  // On the CPU the sum is added to a residual in its place, unless others hold that or it is the input too.
+  const bool in_place = residual && !x.device().is_cuda() && residual.is_sole_owner() && !residual.is_same(x);
+  Tensor y = in_place ? residual : Tensor::empty(output_of(shape), x.type(), x.device());
+  const ConvEpilogue epilogue{bias ? bias.data<float>() : nullptr, residual ? residual.raw() : nullptr, relu};
   conv_forward(x.device(), shape, x.raw(), weight, epilogue, y.raw());
   return y;
 }

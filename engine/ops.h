@@ -19,7 +19,7 @@ struct ConvOptions {
 Tensor conv2d(const Tensor& x, const ParameterPtr& weight, const ParameterPtr& bias,
               const ConvOptions& options, const Tensor& residual = {});
 
-/// conv2d with the residual's memory for the result. The residual must be an operation's result whose values nothing
+/// conv2d with, on the CPU, the residual's memory for the result. The residual must be an operation's result whose values nothing
 /// needs any more, which holds for the outputs of convolutions and of linear layers.
 Tensor conv2d_onto(const Tensor& residual, const Tensor& x, const ParameterPtr& weight,
                    const ParameterPtr& bias, const ConvOptions& options);

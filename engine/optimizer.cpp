@@ -50,8 +50,9 @@ StepReport Optimizer::step(float learning_rate) {
   if (slots.empty()) throw_error("optimiser: no parameter has a gradient; call backward() first");
 
   const Device device = norm_.device();
+  const Buffer on_device = upload<kernels::ParameterSlot>(slots, device);
   kernels::GradientNormArgs norm_args;
-  norm_args.slots = slots.data();
+  norm_args.slots = static_cast<const kernels::ParameterSlot*>(on_device.data());
   norm_args.slot_count = static_cast<std::int64_t>(slots.size());
   norm_args.norm = norm_.data<float>();
   DDPMTS_LAUNCH(device, gradient_norm, norm_args);
@@ -62,7 +63,7 @@ StepReport Optimizer::step(float learning_rate) {
     ++steps_;
     kernels::OptimizerStepArgs args;
     args.kind = config_.kind;
-    args.slots = slots.data();
+    args.slots = norm_args.slots;
     args.slot_count = norm_args.slot_count;
     args.learning_rate = learning_rate;
     args.momentum = config_.momentum;

@@ -12,8 +12,7 @@ namespace ddpmts {
 struct TracedConv {
   ConvShape shape;
   ConvPass pass = ConvPass::forward;
-  bool bias = false, accumulate = false,
-       relu = false;  ///< of the epilogue; bias also of the weights' gradient
+  bool bias = false, residual = false, relu = false;  ///< of the epilogue; bias also of the weights' gradient
   bool operator==(const TracedConv&) const = default;
 };
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/error.h"
+#include "engine/launch.h"
 #include "engine/memory.h"
 
 namespace ddpmts {

@@ -3,6 +3,9 @@
 // DDPMTS_KERNEL(cosine_loss_forward, CosineLossArgs) declares
 //   kernels::cpu::cosine_loss_forward(const CosineLossArgs&)           picks the best variant for this machine
 //   kernels::cuda::cosine_loss_forward(const CosineLossArgs&, Stream)  the CUDA launcher, or the no_cuda stub
+// The argument struct itself lies on the host and is copied by the call. Every pointer in it is memory of the launcher's
+// device, also those to single numbers (a loss, a norm) and to arrays of structs (optimizer slots, triplet recipes).
+// A CUDA launcher returns before the work is done; the memory stays as it is until the stream has passed it.
 // kernels/cpu/*.cpp are compiled once per instruction set, with DDPMTS_ISA set to baseline, avx2 or avx512, and
 // define their launchers in `namespace ddpmts::kernels::cpu::DDPMTS_ISA`.
 #pragma once

@@ -1,6 +1,6 @@
 // One fused pass over all parameters: gradient scaling (clipping), SGD-with-momentum or AdamW, the bf16 copy that the
 // next forward pass reads, and the exponential moving average.
-// Layout: one ParameterSlot a parameter, everything f32 except the bf16 copy.
+// Layout: one ParameterSlot a parameter (read on the device), everything f32 except the bf16 copy.
 // Bytes moved per element: AdamW reads p, g, m, v and writes p, m, v (28), + 2 for the bf16 copy, + 8 for the average.
 // Variants: sgd, adamw; each ± bf16 copy, ± moving average. The gradient norm is a pass of its own (it must be known first).
 #pragma once
@@ -25,7 +25,7 @@ enum class OptimizerKind : std::uint8_t { sgd, adamw };
 
 struct OptimizerStepArgs {
   OptimizerKind kind = OptimizerKind::adamw;
-  const ParameterSlot* slots = nullptr;
+  const ParameterSlot* slots = nullptr;  ///< [slot_count], in memory of the launcher's device
   std::int64_t slot_count = 0;
   float learning_rate = 1e-3f;
   float momentum = 0.9f;  ///< sgd: v ← momentum·v + g (first step: v = g, as PyTorch); p ← p − lr·v
@@ -39,7 +39,7 @@ struct OptimizerStepArgs {
 };
 
 struct GradientNormArgs {
-  const ParameterSlot* slots = nullptr;
+  const ParameterSlot* slots = nullptr;  ///< [slot_count], in memory of the launcher's device
   std::int64_t slot_count = 0;
   float* norm = nullptr;  ///< [2] out: global L2 norm, 1 if every gradient is finite else 0
 };

@@ -78,26 +78,35 @@ DDPMTS_HD PerlinShape perlin_shape(const Philox& random, std::uint32_t attempt, 
   return shape;
 }
 
-/// Fills one attempt's lattice. On a device the points are shared out among threads by the same block
-/// numbers.
+/// Draws the four lattice points from 4·block on. On a device blocks are shared out among threads, and the lattice lies in
+/// shared memory: hence any type with PerlinLattice's members.
+template <class Lattice>
+DDPMTS_HD void perlin_fill_block(Lattice& lattice, const Philox& random, std::uint32_t attempt, int block) {
+  const int points = (lattice.shape.cells_x + 1) * (lattice.shape.cells_y + 1);
+  const Uint4 bits = random.bits(attempt * kPerlinBlocksPerAttempt + 1u + static_cast<std::uint32_t>(block));
+  for (int lane = 0; lane < 4; ++lane) {
+    const int p = block * 4 + lane;
+    if (p >= points) return;
+    const std::uint32_t word = lane == 0 ? bits.x : lane == 1 ? bits.y : lane == 2 ? bits.z : bits.w;
+    float sine, cosine;
+    sincos_turns(uniform01(word), sine, cosine);
+    lattice.gradient_x[p] = cosine;
+    lattice.gradient_y[p] = sine;
+  }
+}
+
+/// Fills one attempt's lattice.
 DDPMTS_HD void perlin_fill(PerlinLattice& lattice, const Philox& random, std::uint32_t attempt,
                            const PerlinConfig& config) {
   lattice.shape = perlin_shape(random, attempt, config);
   const int points = (lattice.shape.cells_x + 1) * (lattice.shape.cells_y + 1);
-  for (int block = 0; block * 4 < points; ++block) {
-    const Uint4 bits =
-        random.bits(attempt * kPerlinBlocksPerAttempt + 1u + static_cast<std::uint32_t>(block));
-    const std::uint32_t words[4] = {bits.x, bits.y, bits.z, bits.w};
-    for (int lane = 0; lane < 4 && block * 4 + lane < points; ++lane) {
-      const int p = block * 4 + lane;
-      sincos_turns(uniform01(words[lane]), lattice.gradient_y[p], lattice.gradient_x[p]);
-    }
-  }
+  for (int block = 0; block * 4 < points; ++block) perlin_fill_block(lattice, random, attempt, block);
 }
 
 /// The noise at pixel (x, y) of an h×w picture: the pixel's centre is turned about the picture's centre and
 /// looked up in the lattice, which spans the picture; 0 where it falls outside.
-DDPMTS_HD float perlin_at_pixel(const PerlinLattice& lattice, float x, float y, float w, float h) {
+template <class Lattice>
+DDPMTS_HD float perlin_at_pixel(const Lattice& lattice, float x, float y, float w, float h) {
   const float from_x = x + 0.5f - 0.5f * w;
   const float from_y = y + 0.5f - 0.5f * h;
   const float unit_x = (lattice.shape.cosine * from_x - lattice.shape.sine * from_y) / w + 0.5f;

@@ -8,6 +8,14 @@
 #include "kernels/perlin_math.h"
 #include "kernels/triplet.h"
 
+#if defined(__CUDA_ARCH__)
+#define DDPMTS_UNROLL_3 _Pragma("unroll")
+#elif defined(__CUDACC__)  // nvcc's pass for the host, which knows neither
+#define DDPMTS_UNROLL_3
+#else
+#define DDPMTS_UNROLL_3 _Pragma("GCC unroll 3")
+#endif
+
 namespace ddpmts::kernels {
 
 constexpr int kNoiseSide = 32;  // a power of two: indices wrap by masking
@@ -15,15 +23,20 @@ constexpr int kNoisePoints = kNoiseSide * kNoiseSide;
 /// First Philox block of grain in the texture stream; the table's blocks lie below.
 constexpr std::uint32_t kGrainBlocks = 0x80000000u;
 
+/// The functions below take any type with these members: on a device the arrays are views of shared memory.
 struct NoiseTable {
   float gradient_x[kNoisePoints], gradient_y[kNoisePoints];  ///< unit vectors
   float offset_x[kNoisePoints], offset_y[kNoisePoints];      ///< a feature point in the cell, [0,1)²
 };
 
 /// Point p of the table, from block first + p.
-DDPMTS_HD void noise_table_point(NoiseTable& table, const Philox& random, std::uint32_t first, int p) {
+template <class Table>
+DDPMTS_HD void noise_table_point(Table& table, const Philox& random, std::uint32_t first, int p) {
   const Uint4 bits = random.bits(first + static_cast<std::uint32_t>(p));
-  sincos_turns(uniform01(bits.x), table.gradient_y[p], table.gradient_x[p]);
+  float sine, cosine;
+  sincos_turns(uniform01(bits.x), sine, cosine);
+  table.gradient_x[p] = cosine;
+  table.gradient_y[p] = sine;
   table.offset_x[p] = uniform01(bits.y);
   table.offset_y[p] = uniform01(bits.z);
 }
@@ -33,7 +46,8 @@ DDPMTS_HD int noise_index(int column, int row) {
 }
 
 /// Gradient noise in [−1, 1], cells of side 1.
-DDPMTS_HD float noise_at(const NoiseTable& table, float x, float y) {
+template <class Table>
+DDPMTS_HD float noise_at(const Table& table, float x, float y) {
   const int column = floor_to_int(x);
   const int row = floor_to_int(y);
   const int p00 = noise_index(column, row), p10 = noise_index(column + 1, row);
@@ -45,7 +59,8 @@ DDPMTS_HD float noise_at(const NoiseTable& table, float x, float y) {
 }
 
 /// Three octaves, each twice as fine and `detail` as strong as the one before, scaled to stay in [−1, 1].
-DDPMTS_HD float fractal_at(const NoiseTable& table, float x, float y, float detail) {
+template <class Table>
+DDPMTS_HD float fractal_at(const Table& table, float x, float y, float detail) {
   const float fine = detail * detail;
   const float sum = noise_at(table, x, y) + detail * noise_at(table, 2.0f * x + 11.3f, 2.0f * y + 5.7f) +
                     fine * noise_at(table, 4.0f * x + 23.9f, 4.0f * y + 17.1f);
@@ -59,15 +74,15 @@ DDPMTS_HD float triangle_wave(float x) {
 
 /// The nearest of the scattered feature points: squared distance, and a value in [0, 1] that belongs to its
 /// cell.
-DDPMTS_HD void nearest_cell(const NoiseTable& table, float x, float y, float& squared_distance,
-                            float& value) {
+template <class Table>
+DDPMTS_HD void nearest_cell(const Table& table, float x, float y, float& squared_distance, float& value) {
   const int column = floor_to_int(x);
   const int row = floor_to_int(y);
   squared_distance = 8.0f;
   value = 0.0f;
-#pragma GCC unroll 3
+  DDPMTS_UNROLL_3
   for (int dy = -1; dy <= 1; ++dy) {
-#pragma GCC unroll 3
+    DDPMTS_UNROLL_3
     for (int dx = -1; dx <= 1; ++dx) {
       const int p = noise_index(column + dx, row + dy);
       const float to_x = static_cast<float>(column + dx) + table.offset_x[p] - x;
@@ -82,9 +97,9 @@ DDPMTS_HD void nearest_cell(const NoiseTable& table, float x, float y, float& sq
 
 /// The scalar field before contrast, about [0, 1], at (x, y) in texture units. `shift` moves a colour field's
 /// channel.
-template <TextureKind kKind>
-DDPMTS_HD float texture_field(const TextureRecipe& texture, const NoiseTable& table, const Philox& random,
-                              float x, float y, float shift) {
+template <TextureKind kKind, class Table>
+DDPMTS_HD float texture_field(const TextureRecipe& texture, const Table& table, const Philox& random, float x,
+                              float y, float shift) {
   if constexpr (kKind == TextureKind::clouds || kKind == TextureKind::colour_field) {
     return 0.5f + 0.9f * fractal_at(table, x + shift, y + shift, texture.detail);
   } else if constexpr (kKind == TextureKind::stripes) {
@@ -103,9 +118,9 @@ DDPMTS_HD float texture_field(const TextureRecipe& texture, const NoiseTable& ta
 }
 
 /// The texture's three channels at pixel (x, y), in levels; they may lie outside 0–255.
-template <TextureKind kKind>
-DDPMTS_HD void texture_at(const TextureRecipe& texture, const NoiseTable& table, const Philox& random,
-                          float x, float y, float& red, float& green, float& blue) {
+template <TextureKind kKind, class Table>
+DDPMTS_HD void texture_at(const TextureRecipe& texture, const Table& table, const Philox& random, float x,
+                          float y, float& red, float& green, float& blue) {
   float u = texture.place.xx * x + texture.place.xy * y + texture.place.x0;
   float v = texture.place.yx * x + texture.place.yy * y + texture.place.y0;
   if constexpr (kKind != TextureKind::clouds && kKind != TextureKind::colour_field &&
@@ -118,6 +133,7 @@ DDPMTS_HD void texture_at(const TextureRecipe& texture, const NoiseTable& table,
   }
   float level[3];
   float field = 0.0f;
+  DDPMTS_UNROLL_3
   for (int c = 0; c < 3; ++c) {
     if (c == 0 || kKind == TextureKind::colour_field) {
       const float raw =
@@ -134,3 +150,5 @@ DDPMTS_HD void texture_at(const TextureRecipe& texture, const NoiseTable& table,
 }
 
 }  // namespace ddpmts::kernels
+
+#undef DDPMTS_UNROLL_3

@@ -118,9 +118,10 @@ struct TripletArgs {
   const std::uint8_t* pictures = nullptr;          ///< [count, h, w, 3]
   const std::uint8_t* folder_pictures = nullptr;   ///< [count2, h, w, 3]; null where no recipe says folder
   const std::uint8_t* painted_pictures = nullptr;  ///< [count3, h, w, 3]; null where no recipe says painted
-  const std::uint8_t* painted_masks =
-      nullptr;                               ///< [count3, h, w], 0 or 1: read at the nearest pixel; 0 outside
-  const TripletRecipe* recipes = nullptr;    ///< [n]; picture indices must lie in the arrays above
+  /// [count3, h, w], 0 or 1: read at the nearest pixel; 0 outside.
+  const std::uint8_t* painted_masks = nullptr;
+  /// [n], in memory of the launcher's device; picture indices must lie in the arrays above.
+  const TripletRecipe* recipes = nullptr;
   void* normal = nullptr;                    ///< [n, h, w, channels] out
   void* defective = nullptr;                 ///< [n, h, w, channels] out
   std::uint8_t* mask = nullptr;              ///< [n, h, w] out, 0 or 1

@@ -86,8 +86,8 @@ DDPMTS_HD float window_penalty(const MaskRecipe& mask, float dx, float dy) {
 }
 
 /// Positive inside the mask, (dx, dy) pixels from its centre; for all kinds but none and perlin.
-template <MaskKind kKind>
-DDPMTS_HD float mask_value(const MaskRecipe& mask, const NoiseTable& table, float dx, float dy) {
+template <MaskKind kKind, class Table>
+DDPMTS_HD float mask_value(const MaskRecipe& mask, const Table& table, float dx, float dy) {
   const float u = (mask.cosine * dx + mask.sine * dy) / mask.radius_u;
   const float along_v = mask.cosine * dy - mask.sine * dx;
   if constexpr (kKind == MaskKind::blob) {

@@ -67,9 +67,9 @@ struct Stream {
   void* handle = nullptr;
 };
 
-/// Calls f with a value of the element type, so that `decltype` names it: float or bf16.
+/// Calls f with a value of the element type, so that `decltype` names it: float or bf16. On the host.
 template <class F>
-DDPMTS_HD void with_float_type(DType type, F&& f) {
+inline __attribute__((always_inline)) void with_float_type(DType type, F&& f) {
   if (type == DType::bf16) {
     f(bf16{});
   } else {

@@ -16,6 +16,10 @@ constexpr const char* kMemoryName = "memory";
 
 Precision parse_precision(const std::string& text, Device device) {
   if (text == "f32") return Precision::f32;
+  if (text == "bf16" && device.is_cuda() && !has_fast_bf16(device)) {
+    throw_error<DeviceError>("{} ({}) has no bf16 arithmetic, which starts with sm_80: use --precision f32",
+                             device.name(), describe(device));
+  }
   if (text == "bf16") return Precision::bf16;
   if (text == "auto") return has_fast_bf16(device) ? Precision::bf16 : Precision::f32;
   throw_error("unknown precision '{}': expected auto, f32 or bf16", text);

@@ -56,15 +56,16 @@ DetectorTrainer::Triplets DetectorTrainer::draw_triplets() const {
                     Tensor::empty({config_.batch, size, size, 3}, detector_.type(), device),
                     Tensor::empty({config_.batch, size / 4, size / 4}, DType::u8, device)};
   const Tensor mask = Tensor::empty({config_.batch, size, size}, DType::u8, device);
+  const Buffer on_device = upload<kernels::TripletRecipe>(recipes, device);
   kernels::TripletArgs args;
   args.type = detector_.type();
   args.n = config_.batch;
   args.h = args.w = size;
   args.pictures = pictures_.data<std::uint8_t>();
   args.folder_pictures = folder_pictures_ ? folder_pictures_.data<std::uint8_t>() : nullptr;
+  args.recipes = static_cast<const kernels::TripletRecipe*>(on_device.data());
   args.painted_pictures = painted_.pictures ? painted_.pictures.data<std::uint8_t>() : nullptr;
   args.painted_masks = painted_.masks ? painted_.masks.data<std::uint8_t>() : nullptr;
-  args.recipes = recipes.data();
   args.normal = triplets.normal.raw();
   args.defective = triplets.defective.raw();
   args.mask = mask.data<std::uint8_t>();

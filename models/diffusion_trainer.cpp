@@ -89,12 +89,13 @@ DiffusionTrainer::Batch DiffusionTrainer::draw_batch(std::int64_t micro) const {
   const Tensor x_0 = Tensor::empty(shape, config_.type, device);
   const Tensor same = Tensor::empty(shape, config_.type, device);
   const Tensor mask = Tensor::empty({n, size, size}, DType::u8, device);
+  const Buffer on_device = upload<kernels::TripletRecipe>(recipes, device);
   kernels::TripletArgs args;
   args.type = config_.type;
   args.n = n;
   args.h = args.w = size;
   args.pictures = pictures_.data<std::uint8_t>();
-  args.recipes = recipes.data();
+  args.recipes = static_cast<const kernels::TripletRecipe*>(on_device.data());
   args.normal = x_0.raw();
   args.defective = same.raw();
   args.mask = mask.data<std::uint8_t>();

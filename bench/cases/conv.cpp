@@ -140,7 +140,7 @@ Prepared prepare_conv(Device device, const ConvShape& shape, bool relu, ConvPass
   switch (pass) {
     case ConvPass::forward:
       p.run = [=] {
-        conv_forward(device, shape, conv.x.raw(), *conv.weight, {conv.bias.data<float>(), false, relu},
+        conv_forward(device, shape, conv.x.raw(), *conv.weight, {conv.bias.data<float>(), nullptr, relu},
                      conv.y.raw());
       };
       p.check = [=, run = p.run] { return run(), check_forward(conv, relu); };

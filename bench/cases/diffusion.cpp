@@ -128,6 +128,7 @@ Prepared prepare_noise_loss(Device device, DType type, std::int64_t n, std::int6
   Prepared p;
   p.held = {prediction, noise, per_picture, loss, one, grad};
   p.bytes = bytes_of({prediction, noise}) + (backward ? bytes_of({grad}) : 0.0);
+  p.traffic = backward ? Traffic::copy : Traffic::read;
   if (backward) {
     p.run = [=] { DDPMTS_LAUNCH(device, noise_loss_backward, args); };
   } else {

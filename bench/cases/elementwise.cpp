@@ -160,15 +160,17 @@ Prepared prepare_optimizer(Device device, bool norm_only) {
                 1.0f,
                 0.01f};
   }
+  const auto on_device = std::make_shared<Buffer>(upload<kernels::ParameterSlot>(slots, device));
+  const auto* device_slots = static_cast<const kernels::ParameterSlot*>(on_device->data());
   const Tensor norm = Tensor::zeros({2}, DType::f32, device);
   p.held.push_back(norm);
   const double values = static_cast<double>(kSlots * kSlotValues);
   p.bytes = norm_only ? 4.0 * values : (4.0 * 5.0 + 4.0 * 4.0 + 2.0) * values;
+  p.footprint = norm_only ? 4.0 * values : (4.0 * 5.0 + 2.0) * values;
+  p.traffic = norm_only ? Traffic::read : Traffic::update;
   if (norm_only) {
-    p.run = [=] {
-      const kernels::GradientNormArgs args{slots.data(), kSlots, norm.data<float>()};
-      DDPMTS_LAUNCH(device, gradient_norm, args);
-    };
+    const kernels::GradientNormArgs args{device_slots, kSlots, norm.data<float>()};
+    p.run = [=, held = on_device] { DDPMTS_LAUNCH(device, gradient_norm, args); };
     p.check = [=, run = p.run, held = p.held] {
       run();
       double square = 0.0;
@@ -180,12 +182,9 @@ Prepared prepare_optimizer(Device device, bool norm_only) {
     return p;
   }
   kernels::OptimizerStepArgs args;
+  args.slots = device_slots;
   args.slot_count = kSlots;
-  p.run = [=] {
-    kernels::OptimizerStepArgs step = args;
-    step.slots = slots.data();
-    DDPMTS_LAUNCH(device, optimizer_step, step);
-  };
+  p.run = [=, held = on_device] { DDPMTS_LAUNCH(device, optimizer_step, args); };
   p.check = [=, run = p.run, value = p.held[0], grad = p.held[1]] {
     const std::vector<float> before = value.to_floats(), g = grad.to_floats();
     run();

@@ -80,6 +80,7 @@ Prepared prepare_cosine(Device device, DType type, std::int64_t n, std::int64_t 
   p.held.push_back(loss);
   p.held.push_back(one);
   p.bytes = (backward ? 3.0 : 2.0) * levels.feature_bytes();
+  p.traffic = backward ? Traffic::copy : Traffic::read;
   if (backward) {
     p.run = [=] { DDPMTS_LAUNCH(device, cosine_loss_backward, args); };
   } else {
@@ -169,6 +170,7 @@ Prepared prepare_norms(Device device, DType type, std::int64_t n, std::int64_t s
   Prepared p;
   p.held = {x, norms};
   p.bytes = bytes_of({x, norms});
+  p.traffic = Traffic::read;
   p.run = [=] { DDPMTS_LAUNCH(device, squared_norms, args); };
   p.check = [=, run = p.run] {
     run();
@@ -195,6 +197,7 @@ Prepared prepare_nearest(Device device, DType, std::int64_t n, std::int64_t size
   Prepared p;
   p.held = {products, columns, rows, distance};
   p.bytes = bytes_of({products, columns, rows, distance});
+  p.traffic = Traffic::read;
   p.run = [=] { DDPMTS_LAUNCH(device, nearest_update, args); };
   p.check = [=, run = p.run] {
     run();
@@ -224,6 +227,7 @@ Prepared prepare_farthest(Device device, DType, std::int64_t n, std::int64_t) {
   Prepared p;
   p.held = {points, distance, centre, farthest};
   p.bytes = bytes_of({points, distance});
+  p.traffic = Traffic::read;
   p.run = [=] { DDPMTS_LAUNCH(device, farthest_point, args); };
   p.check = [=, run = p.run] {
     run();

@@ -91,6 +91,7 @@ Prepared prepare_top_k(Device device, DType, std::int64_t n, std::int64_t size) 
   Prepared p;
   p.held = {map, score};
   p.bytes = bytes_of({map});
+  p.traffic = Traffic::read;
   p.run = [=] { DDPMTS_LAUNCH(device, top_k_mean, args); };
   p.check = [=, run = p.run] {
     run();
@@ -195,6 +196,7 @@ Prepared prepare_segmentation(Device device, DType type, std::int64_t n, std::in
   Prepared p;
   p.held = {logits, mask, loss, grad, one};
   p.bytes = bytes_of({logits, mask}) + (backward ? bytes_of({grad}) : 0.0);
+  p.traffic = backward ? Traffic::copy : Traffic::read;
   if (backward) {
     p.run = [=] { DDPMTS_LAUNCH(device, segmentation_loss_backward, args); };
   } else {

@@ -91,6 +91,7 @@ Prepared prepare_batch_norm_forward(Device device, DType type, std::int64_t n, c
   Prepared p;
   p.held = norm.held;
   p.bytes = bytes_of({norm.x, norm.residual, norm.y}) + (training ? bytes_of({norm.x}) : 0.0);
+  p.footprint = bytes_of({norm.x, norm.residual, norm.y});
   p.run = [=] { DDPMTS_LAUNCH(device, batch_norm_forward, norm.forward); };
   p.check = [=, run = p.run] {
     run();
@@ -118,6 +119,7 @@ Prepared prepare_batch_norm_backward(Device device, DType type, std::int64_t n, 
   Prepared p;
   p.held = norm.held;
   p.bytes = 2.0 * bytes_of({norm.x, norm.y, norm.dy}) + bytes_of({norm.dx, norm.dresidual});
+  p.footprint = bytes_of({norm.x, norm.y, norm.dy, norm.dx, norm.dresidual});
   p.run = [=] { DDPMTS_LAUNCH(device, batch_norm_backward, norm.backward); };
   p.check = [=, run = p.run] {
     run();
@@ -220,6 +222,7 @@ Prepared prepare_group_norm_forward(Device device, DType type, std::int64_t n, c
   Prepared p;
   p.held = norm.held;
   p.bytes = 2.0 * bytes_of({norm.x}) + bytes_of({norm.y});
+  p.footprint = bytes_of({norm.x, norm.y});
   p.run = [=] { DDPMTS_LAUNCH(device, group_norm_forward, norm.forward); };
   p.check = [=, run = p.run] {
     run();
@@ -247,6 +250,7 @@ Prepared prepare_group_norm_backward(Device device, DType type, std::int64_t n, 
   Prepared p;
   p.held = norm.held;
   p.bytes = 2.0 * bytes_of({norm.x, norm.dy}) + bytes_of({norm.dx});
+  p.footprint = bytes_of({norm.x, norm.dy, norm.dx});
   p.run = [=] { DDPMTS_LAUNCH(device, group_norm_backward, norm.backward); };
   p.check = [=, run = p.run] {
     run();

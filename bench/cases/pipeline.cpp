@@ -238,12 +238,13 @@ Prepared prepare_triplets(Device device, DType type, std::int64_t n, std::int64_
     for (std::int64_t i = 0; i < n; ++i) {
       recipes.push_back(draw_recipe({}, 1, (*next)++, pictures.dim(0), 0, size, size));
     }
+    const Buffer on_device = upload<kernels::TripletRecipe>(recipes, device);
     kernels::TripletArgs args;
     args.type = type;
     args.n = n;
     args.h = args.w = size;
     args.pictures = pictures.data<std::uint8_t>();
-    args.recipes = recipes.data();
+    args.recipes = static_cast<const kernels::TripletRecipe*>(on_device.data());
     args.normal = normal.raw();
     args.defective = defective.raw();
     args.mask = mask.data<std::uint8_t>();

@@ -61,14 +61,12 @@ Prepared prepare_triplet(Device device, DType type, std::int64_t n, std::int64_t
   args.normal = normal.raw();
   args.defective = defective.raw();
   args.mask = mask.data<std::uint8_t>();
+  const auto on_device = std::make_shared<Buffer>(upload<kernels::TripletRecipe>(recipes, device));
+  args.recipes = static_cast<const kernels::TripletRecipe*>(on_device->data());
   Prepared p;
   p.held = {pictures, normal, defective, mask};
   p.bytes = static_cast<double>(n * size * size * 3) + bytes_of({normal, defective, mask});
-  p.run = [=] {
-    kernels::TripletArgs now = args;
-    now.recipes = recipes.data();
-    DDPMTS_LAUNCH(device, triplet, now);
-  };
+  p.run = [=, held = on_device] { DDPMTS_LAUNCH(device, triplet, args); };
   p.check = [=, run = p.run] {
     run();
     const Tensor on_host = pictures.to(Device{});

@@ -1,4 +1,4 @@
-"""Times the detector in PyTorch on a CPU, as fast as PyTorch's own switches make it: the number the engine is held against.
+"""Times the detector in PyTorch, as fast as PyTorch's own switches make it: the number the engine is held against.
 
     python detector.py --what train --batch 8 --head s --precision bf16 --mode compile --seconds 30
 
@@ -90,7 +90,7 @@ def make_networks(options):
 
 
 def pictures(options, dtype):
-    x = torch.randn(options.batch, 3, options.size, options.size, generator=torch.Generator().manual_seed(SEED))
+    x = torch.randn(options.batch, 3, options.size, options.size, generator=measure.generator(options, SEED))
     return x.to(dtype=dtype, memory_format=torch.channels_last)
 
 
@@ -106,10 +106,10 @@ def training_step(options, teacher, student, head):
     optimizer = torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.01, fused=True)
 
     def forward():
-        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+        with torch.autocast(options.device, torch.bfloat16, enabled=low):
             return networks.joint_losses(teacher, student, head, normal, augmented, mask)[0]["total"]
 
-    forward = torch.compile(forward) if options.mode == "compile" else forward
+    forward = measure.compiled(forward, options) if options.mode == "compile" else forward
 
     def step():
         optimizer.zero_grad(set_to_none=True)
@@ -124,7 +124,7 @@ def training_step(options, teacher, student, head):
 def inspection_step(options, teacher, student, head):
     """Returns a function that inspects one batch."""
     dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
-    generator = torch.Generator().manual_seed(SEED)
+    generator = measure.generator(options, SEED)
     memory = None
     if options.memory:
         memory = FeatureMemory(torch.rand(options.memory, 448, generator=generator).to(dtype))
@@ -138,7 +138,7 @@ def inspection_step(options, teacher, student, head):
     run = inspector
     if options.mode == "compile":
         inductor_config.freezing = True  # weights become constants: packed once, element-wise ops fused
-        run = torch.compile(inspector)
+        run = measure.compiled(inspector, options)
     elif options.mode == "jit":
         with torch.no_grad():
             run = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(inspector, x)))
@@ -174,11 +174,12 @@ def parse_options():
 
 def main() -> None:
     options = parse_options()
-    torch.set_num_threads(options.threads)
+    measure.prepare(options)
     torch.manual_seed(SEED)
     make_step = training_step if options.what == "train" else inspection_step
     what = "detector_training_step" if options.what == "train" else "inspection"
-    name = f"pipelines/{what}/head_{options.head}/{options.size}/{options.precision}/b{options.batch}/cpu"
+    place = measure.device_name(options)
+    name = f"pipelines/{what}/head_{options.head}/{options.size}/{options.precision}/b{options.batch}/{place}"
     axes = {"precision": options.precision, "batch": options.batch, "size": options.size, "head": options.head}
     if options.what == "infer":
         axes |= {"bn": options.bn, "memory": options.memory}

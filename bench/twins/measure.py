@@ -20,18 +20,45 @@ LEAST_STEPS = 5
 def add_options(parser) -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="time the step for this long")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
 
 
-def measure(step, seconds: float) -> tuple[float, np.ndarray, np.ndarray]:
-    """(seconds of warm-up, seconds of each step, processor seconds of each step)."""
+def prepare(options) -> None:
+    """To call before anything is made: what is made without naming a device then lies on the chosen one, until run() starts
+    to time."""
+    torch.set_num_threads(options.threads)
+    if options.device == "cuda":
+        torch.set_default_device("cuda")
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # as the engine's default
+
+
+def device_name(options) -> str:
+    """As ddpmts_bench names it."""
+    return "cuda:0" if options.device == "cuda" else "cpu"
+
+
+def compiled(function, options):
+    """By TorchInductor; on a GPU with CUDA graphs."""
+    return torch.compile(function, mode="reduce-overhead") if options.device == "cuda" else torch.compile(function)
+
+
+def generator(options, seed: int) -> torch.Generator:
+    return torch.Generator(options.device).manual_seed(seed)
+
+
+def measure(step, seconds: float, wait) -> tuple[float, np.ndarray, np.ndarray]:
+    """(seconds of warm-up, seconds of each step, processor seconds of each step); wait() ends when a step's work is done."""
     begin = time.perf_counter()
     for _ in range(WARM_UP_STEPS):
         step()
+    wait()
     start = time.perf_counter()
     times, cpu_times = [], []
     while len(times) < LEAST_STEPS or time.perf_counter() - start < seconds:
         wall, cpu = time.perf_counter(), time.process_time()
         step()
+        wait()
         times.append(time.perf_counter() - wall)
         cpu_times.append(time.process_time() - cpu)
     return start - begin, np.array(times), np.array(cpu_times)
@@ -47,9 +74,9 @@ def summary(times) -> dict:
     return {"samples": len(times), "median_s": median, "p5_s": p5, "p95_s": p95, "spread": (p95 - p5) / (2 * median)}
 
 
-def row(name: str, axes: dict, hot: dict, pictures: int, check: str, command: str) -> dict:
+def row(name: str, device: str, axes: dict, hot: dict, pictures: int, check: str, command: str) -> dict:
     """One row; what the twins do not count is 0."""
-    return {"name": name, "group": name.split("/")[0], "device": "cpu", "axes": {k: str(v) for k, v in axes.items()},
+    return {"name": name, "group": name.split("/")[0], "device": device, "axes": {k: str(v) for k, v in axes.items()},
             "status": "ok", "check": check, "hot": hot, "pictures": pictures,
             "pictures_per_s": pictures / hot["median_s"], "bytes": 0, "bytes_per_s": 0, "flops": 0, "flops_per_s": 0,
             "roof": "", "roof_share": 0, "peak_bytes": 0, "command": command}
@@ -62,12 +89,17 @@ def results(program: str, machine: dict, rows: list) -> dict:
 
 def run(name: str, axes: dict, pictures: int, make_step, options, command: str) -> None:
     """Times what make_step() returns and prints the results as one line of JSON."""
-    torch.set_num_threads(options.threads)
     load = os.getloadavg()[0]
-    warm_up, times, cpu_times = measure(make_step(), options.seconds)
-    entry = row(name, {**axes, "mode": options.mode}, summary(times), pictures, "", command)
+    step = make_step()
+    torch.set_default_device(None)  # it costs time in every call
+    wait = torch.cuda.synchronize if options.device == "cuda" else lambda: None
+    warm_up, times, cpu_times = measure(step, options.seconds, wait)
+    entry = row(name, device_name(options), {**axes, "mode": options.mode}, summary(times), pictures, "", command)
     entry["cpu_s"] = float(np.median(cpu_times))
     entry["warm_up_s"] = warm_up
     machine = {"torch": torch.__version__, "onednn": onednn_version(), "threads": str(options.threads),
                "python": platform.python_version(), "load": f"{load:.2f}"}
+    if options.device == "cuda":
+        machine |= {"gpu": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda),
+                    "cudnn": str(torch.backends.cudnn.version())}
     print(json.dumps(results(f"torch {torch.__version__} {options.mode}", machine, [entry])))

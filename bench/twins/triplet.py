@@ -1,4 +1,4 @@
-"""Times the making of training triplets in PyTorch on a CPU: Perlin mask, source, blend, normalise, a whole batch at once.
+"""Times the making of training triplets in PyTorch: Perlin mask, source, blend, normalise, a whole batch at once.
 
     python triplet.py --batch 8 --precision bf16 --mode compile --seconds 10
 
@@ -32,13 +32,13 @@ def rotations(angles, scales, shifts):
     return torch.stack([torch.stack([cosine, -sine, shifts[:, 0]], 1), torch.stack([sine, cosine, shifts[:, 1]], 1)], 1)
 
 
-def perlin_noise(n: int, size: int):
+def perlin_noise(n: int, size: int, device):
     """[N,S,S] in [-1,1]: per picture its own lattice of 1 to 32 cells a side, turned by up to 90 degrees."""
-    cells = 2 ** torch.randint(0, 6, (2, n, 1, 1))
-    angle = (torch.rand(n, 1, 1) * 2 - 1) * (math.pi / 2)
-    directions = torch.rand(n, POINTS * POINTS) * (2 * math.pi)
+    cells = 2 ** torch.randint(0, 6, (2, n, 1, 1), device=device)
+    angle = (torch.rand(n, 1, 1, device=device) * 2 - 1) * (math.pi / 2)
+    directions = torch.rand(n, POINTS * POINTS, device=device) * (2 * math.pi)
     gradient_x, gradient_y = directions.cos(), directions.sin()
-    line = (torch.arange(size) + 0.5) / size - 0.5
+    line = (torch.arange(size, device=device) + 0.5) / size - 0.5
     x, y = line.view(1, 1, size), line.view(1, size, 1)
     unit_x = angle.cos() * x - angle.sin() * y + 0.5
     unit_y = angle.sin() * x + angle.cos() * y + 0.5
@@ -69,19 +69,23 @@ def sample(pictures, indices, maps, padding: str):
 
 def triplets(pictures, n: int, dtype):
     """-> normal and defective [N,3,S,S] of dtype, normalised, and mask [N,1,S,S] u8."""
-    count, size = pictures.shape[0], pictures.shape[-1]
-    small = rotations((torch.rand(n) * 2 - 1) * math.radians(5), 1 + (torch.rand(n) * 2 - 1) * 0.02,
-                      (torch.rand(n, 2) * 2 - 1) * 0.04)
-    anywhere = rotations(torch.rand(n) * (2 * math.pi), 0.5 + torch.rand(n) * 1.5, torch.rand(n, 2) * 2 - 1)
-    normal = sample(pictures, torch.randint(0, count, (n,)), small, "border")
-    normal = (normal * (1 + (torch.rand(n, 1, 1, 1) * 2 - 1) * 0.04)).clamp(0, 255)
-    source = sample(pictures, torch.randint(0, count, (n,)), anywhere, "reflection")
-    source = (source * (0.5 + torch.rand(n, 3, 1, 1)) + (torch.rand(n, 3, 1, 1) * 2 - 1) * 64).clamp(0, 255)
-    mask = (perlin_noise(n, size) > 0.5).unsqueeze(1)
-    opacity = 0.2 + 0.8 * torch.rand(n, 1, 1, 1)
+    count, size, device = pictures.shape[0], pictures.shape[-1], pictures.device
+
+    def rand(*shape):
+        return torch.rand(*shape, device=device)
+
+    small = rotations((rand(n) * 2 - 1) * math.radians(5), 1 + (rand(n) * 2 - 1) * 0.02,
+                      (rand(n, 2) * 2 - 1) * 0.04)
+    anywhere = rotations(rand(n) * (2 * math.pi), 0.5 + rand(n) * 1.5, rand(n, 2) * 2 - 1)
+    normal = sample(pictures, torch.randint(0, count, (n,), device=device), small, "border")
+    normal = (normal * (1 + (rand(n, 1, 1, 1) * 2 - 1) * 0.04)).clamp(0, 255)
+    source = sample(pictures, torch.randint(0, count, (n,), device=device), anywhere, "reflection")
+    source = (source * (0.5 + rand(n, 3, 1, 1)) + (rand(n, 3, 1, 1) * 2 - 1) * 64).clamp(0, 255)
+    mask = (perlin_noise(n, size, device) > 0.5).unsqueeze(1)
+    opacity = 0.2 + 0.8 * rand(n, 1, 1, 1)
     defective = torch.where(mask, torch.lerp(normal, source, opacity), normal)
-    scale = 1.0 / (255.0 * torch.tensor(STD)).view(1, 3, 1, 1)
-    shift = -(torch.tensor(MEAN) / torch.tensor(STD)).view(1, 3, 1, 1)
+    scale = 1.0 / (255.0 * torch.tensor(STD, device=device)).view(1, 3, 1, 1)
+    shift = -(torch.tensor(MEAN, device=device) / torch.tensor(STD, device=device)).view(1, 3, 1, 1)
 
     def normalised(x):
         return (x * scale + shift).to(dtype=dtype, memory_format=torch.channels_last)
@@ -92,8 +96,8 @@ def triplets(pictures, n: int, dtype):
 def synthesis_step(options):
     dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
     pictures = torch.randint(0, 256, (PICTURES, 3, options.size, options.size), dtype=torch.uint8,
-                             generator=torch.Generator().manual_seed(SEED)).contiguous(memory_format=torch.channels_last)
-    make = torch.compile(triplets) if options.mode == "compile" else triplets
+                             generator=measure.generator(options, SEED)).contiguous(memory_format=torch.channels_last)
+    make = measure.compiled(triplets, options) if options.mode == "compile" else triplets
 
     def step():
         with torch.no_grad():
@@ -110,9 +114,10 @@ def main() -> None:
     parser.add_argument("--mode", choices=["eager", "compile"], default="eager")
     measure.add_options(parser)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    measure.prepare(options)
     torch.manual_seed(SEED)
-    name = f"pipelines/triplet_synthesis/{options.size}/{options.precision}/b{options.batch}/cpu"
+    place = measure.device_name(options)
+    name = f"pipelines/triplet_synthesis/{options.size}/{options.precision}/b{options.batch}/{place}"
     axes = {"precision": options.precision, "batch": options.batch, "size": options.size}
     measure.run(name, axes, options.batch, lambda: synthesis_step(options), options, " ".join(sys.argv))
 

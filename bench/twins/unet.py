@@ -1,4 +1,4 @@
-"""The diffusion model's UNet in PyTorch, with the engine's parameter names; run as a program, it times the model on a CPU.
+"""The diffusion model's UNet in PyTorch, with the engine's parameter names; run as a program, it times the model.
 
     python unet.py --what train  --preset s --size 64 --batch 8 --precision bf16 --mode compile --seconds 20
     python unet.py --what sample --preset s --size 64 --batch 8 --precision bf16 --mode compile --seconds 10
@@ -60,7 +60,7 @@ def preset(name: str, size: int) -> Config:
 def time_embedding(t: torch.Tensor, channels: int) -> torch.Tensor:
     """[cos, sin] of t*f_i, f_i = exp(-ln(10000) i / half): [N, channels]."""
     half = channels // 2
-    frequencies = torch.exp(-math.log(10000.0) * torch.arange(half, dtype=torch.float64) / half)
+    frequencies = torch.exp(-math.log(10000.0) * torch.arange(half, dtype=torch.float64, device=t.device) / half)
     angles = t.double()[:, None] * frequencies[None]
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 
@@ -203,20 +203,20 @@ def linear_alphas_cumprod(steps: int = 1000) -> np.ndarray:
 
 def training_step(options, model):
     """Returns a function that does one training step on noised pictures that lie in memory."""
-    alphas = torch.from_numpy(linear_alphas_cumprod()).float()
+    alphas = torch.tensor(linear_alphas_cumprod(), dtype=torch.float32)
     x_0 = (torch.rand(options.batch, 3, options.size, options.size) * 2 - 1).to(memory_format=torch.channels_last)
     average = [p.detach().clone() for p in model.parameters()]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
     def loss_of(x_t, t, noise):
-        with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bf16"):
+        with torch.autocast(options.device, torch.bfloat16, enabled=options.precision == "bf16"):
             prediction = model(x_t, t)
         return F.mse_loss(prediction.float(), noise)
 
-    forward = torch.compile(loss_of) if options.mode == "compile" else loss_of
+    forward = measure.compiled(loss_of, options) if options.mode == "compile" else loss_of
 
     def step():
-        t = torch.randint(0, 1000, (options.batch,))
+        t = torch.randint(0, 1000, (options.batch,), device=options.device)
         noise = torch.randn_like(x_0)
         a = alphas[t][:, None, None, None]
         loss = forward(a.sqrt() * x_0 + (1 - a).sqrt() * noise, t, noise)
@@ -252,7 +252,7 @@ def sampling_step(options, model):
         from torch._inductor import config as inductor_config
 
         inductor_config.freezing = True  # weights become constants: packed once
-        reverse = torch.compile(reverse)
+        reverse = measure.compiled(reverse, options)
 
     def step():
         with torch.no_grad():
@@ -285,12 +285,13 @@ def main() -> None:
                 with torch.device("meta"):
                     print(name, size, sum(p.numel() for p in UNet(preset(name, size)).parameters()))
         return
-    torch.set_num_threads(options.threads)
+    measure.prepare(options)
     torch.manual_seed(SEED)
     model = UNet(preset(options.preset, options.size)).to(memory_format=torch.channels_last)
     make_step = training_step if options.what == "train" else sampling_step
     what = "diffusion_training_step" if options.what == "train" else "diffusion_sampling_step"
-    name = f"pipelines/{what}/unet_{options.preset}/{options.size}/{options.precision}/b{options.batch}/cpu"
+    place = measure.device_name(options)
+    name = f"pipelines/{what}/unet_{options.preset}/{options.size}/{options.precision}/b{options.batch}/{place}"
     axes = {"precision": options.precision, "batch": options.batch, "size": options.size, "unet": options.preset}
     measure.run(name, axes, options.batch, lambda: make_step(options, model), options, " ".join(sys.argv))
 

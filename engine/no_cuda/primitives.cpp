@@ -13,25 +13,32 @@ namespace {
 
 }  // namespace
 
-void conv_forward(const ConvShape&, const void*, Parameter&, const ConvEpilogue&, void*) { absent(); }
-void conv_backward_data(const ConvShape&, const void*, Parameter&, void*) { absent(); }
-void conv_backward_weights(const ConvShape&, const void*, const void*, float*, float*) { absent(); }
-void matmul(const MatmulShape&, const void*, const void*, const float*, void*) { absent(); }
+const bool kInThisBuild = false;
+
+void conv_forward(int, const ConvShape&, const void*, Parameter&, const ConvEpilogue&, void*) { absent(); }
+void conv_backward_data(int, const ConvShape&, const void*, Parameter&, void*) { absent(); }
+void conv_backward_weights(int, const ConvShape&, const void*, const void*, float*, float*) { absent(); }
+void matmul(int, const MatmulShape&, const void*, const void*, const float*, void*) { absent(); }
 std::size_t attention_saved_bytes(const AttentionShape&) { absent(); }
-void attention_forward(const AttentionShape&, const void*, void*, void*) { absent(); }
-void attention_backward(const AttentionShape&, const void*, const void*, const void*, const void*, void*) {
+void attention_forward(int, const AttentionShape&, const void*, void*, void*) { absent(); }
+void attention_backward(int, const AttentionShape&, const void*, const void*, const void*, const void*,
+                        void*) {
   absent();
 }
 std::size_t pool_workspace_bytes(const PoolShape&) { absent(); }
-void pool_forward(const PoolShape&, const void*, void*, void*) { absent(); }
-void pool_backward(const PoolShape&, const void*, const void*, void*) { absent(); }
+void pool_forward(int, const PoolShape&, const void*, void*, void*) { absent(); }
+void pool_backward(int, const PoolShape&, const void*, const void*, void*) { absent(); }
+void require(int) { absent(); }
+void synchronize(int) { absent(); }
+std::vector<std::string> report() { return {"not in this build"}; }
 bool has_fast_bf16(int) { absent(); }
 std::string describe(int) { absent(); }
 kernels::Stream current_stream(int) { absent(); }
 
 void* allocate(int, std::size_t) { absent(); }
 void release(int, void*) { absent(); }
-void copy(void*, bool, const void*, bool, std::size_t, kernels::Stream) { absent(); }
-void zero(void*, std::size_t, kernels::Stream) { absent(); }
+void copy(int, void*, bool, const void*, bool, std::size_t) { absent(); }
+MemoryInfo memory_info(int) { absent(); }
+void zero(int, void*, std::size_t) { absent(); }
 
 }  // namespace ddpmts::cuda

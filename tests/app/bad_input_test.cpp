@@ -1,6 +1,8 @@
 // Wrong calls and hostile input: one clear line, the right exit code, nothing damaged.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "data/image_png.h"
 #include "engine/files/safetensors.h"
 #include "tests/app/program.h"
@@ -49,6 +51,23 @@ TEST(BadInput, HelpShowsEveryDefault) {
                            "256", "joint", "self=0.6,texture=0.4"}) {
     EXPECT_NE(help.find(text), std::string::npos) << text << "\n" << help;
   }
+}
+
+TEST(BadInput, AGpuThatCannotBeUsedIsOneClearLine) {
+  const Finished check = run_program("check");
+  EXPECT_EQ(check.code, 0) << check.output;
+  const bool absent = check.output.find("cuda       not in this build") != std::string::npos;
+  const bool refused = check.output.find("cuda:0 cannot be used") != std::string::npos;
+  expect_failure("train x -o y --device gpu", 1, "unknown device 'gpu'");
+  expect_failure("train x -o y --device cuda:-1", 1, "unknown device 'cuda:-1'");
+  expect_failure("train x -o y --device cuda:99", 1,
+                 absent ? "built without CUDA" : refused ? "cuda:99 cannot be used" : "there is no cuda:99");
+  if (!absent && !refused) GTEST_SKIP() << "there is a GPU";
+  const Finished finished = run_program("train x -o y --device cuda");
+  EXPECT_EQ(finished.code, 1);
+  EXPECT_EQ(std::count(finished.output.begin(), finished.output.end(), '\n'), 1) << finished.output;
+  EXPECT_NE(finished.output.find("--device cpu"), std::string::npos) << finished.output;
+  EXPECT_EQ(finished.output.find("terminate called"), std::string::npos) << finished.output;
 }
 
 TEST(BadInput, Datasets) {

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -102,8 +103,10 @@ TEST_F(EndToEnd, TrainTestPredict) {
 }
 
 TEST_F(EndToEnd, SameSeedSameModelAndResumedEqualsStraight) {
-  const std::string options = "--steps 14 --seed 5 --no-test";
+  const std::string options = "--steps 14 --seed 5 --no-test --log-every 5";
   ASSERT_EQ(run_program(train("straight", options)).code, 0);
+  const std::string log = read_text(*folder / "straight/training.jsonl");
+  EXPECT_EQ(std::count(log.begin(), log.end(), '\n'), 3) << "steps 5, 10 and the last";
 
   // A run that is told to end after a few steps, then resumed.
   const std::string command =

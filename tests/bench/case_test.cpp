@@ -117,7 +117,7 @@ TEST(Cases, WhatDoesNotFitInMemoryIsSkippedWithTheBytesItNeeds) {
 }
 
 TEST(Cases, ARightCaseIsTimedAndHeldAgainstItsRoof) {
-  const Roofs roofs({{1 << 20, 1e9}}, {{DType::f32, 1e12}});
+  const Roofs roofs({{Traffic::copy, 2 << 20, 1e9}}, {{DType::f32, 1e12}});
   const Row row = measure(made_up(true), roofs, kOnce, 0.0);
   EXPECT_EQ(row.status, Status::ok);
   EXPECT_GE(row.hot.count, 3u);
@@ -126,17 +126,23 @@ TEST(Cases, ARightCaseIsTimedAndHeldAgainstItsRoof) {
 }
 
 TEST(Cases, TheRoofThatTakesLongerBinds) {
-  const Roofs roofs({{1 << 10, 8e9}, {1 << 20, 1e9}}, {{DType::f32, 1e12}, {DType::bf16, 4e12}});
-  EXPECT_DOUBLE_EQ(roofs.copy_rate(2000), 8e9);
-  EXPECT_DOUBLE_EQ(roofs.copy_rate(3000), 1e9);
-  EXPECT_DOUBLE_EQ(roofs.copy_rate(1e12), 1e9) << "beyond the largest";
-  const RoofShare copy = roofs.share(1e6, 1e6, DType::f32, 2e-3);
+  const Roofs roofs({{Traffic::copy, 2e3, 8e9}, {Traffic::read, 2e3, 5e9}, {Traffic::copy, 2e6, 1e9}},
+                    {{DType::f32, 1e12}, {DType::bf16, 4e12}});
+  EXPECT_DOUBLE_EQ(roofs.memory_rate(Traffic::copy, 2000), 8e9);
+  EXPECT_DOUBLE_EQ(roofs.memory_rate(Traffic::copy, 3000), 1e9);
+  EXPECT_DOUBLE_EQ(roofs.memory_rate(Traffic::copy, 1e12), 1e9) << "beyond the largest";
+  EXPECT_DOUBLE_EQ(roofs.memory_rate(Traffic::read, 1e12), 5e9);
+  EXPECT_DOUBLE_EQ(roofs.memory_rate(Traffic::update, 2000), 8e9) << "not measured: the copy's";
+  const auto work = [](double bytes, double flops, DType type) {
+    return Roofs::Work{Traffic::copy, bytes, bytes, flops, type};
+  };
+  const RoofShare copy = roofs.share(work(1e6, 1e6, DType::f32), 2e-3);
   EXPECT_EQ(copy.roof, "copy");
   EXPECT_DOUBLE_EQ(copy.share, 0.5);
-  const RoofShare product = roofs.share(1e6, 8e9, DType::bf16, 4e-3);
+  const RoofShare product = roofs.share(work(1e6, 8e9, DType::bf16), 4e-3);
   EXPECT_EQ(product.roof, "product");
   EXPECT_DOUBLE_EQ(product.share, 0.5);
-  EXPECT_EQ(roofs.share(0.0, 0.0, DType::f32, 1.0).roof, "");
+  EXPECT_EQ(roofs.share(work(0.0, 0.0, DType::f32), 1.0).roof, "");
 }
 
 TEST(Cases, ComparisonFindsWhatIsOff) {

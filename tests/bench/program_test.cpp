@@ -91,6 +91,25 @@ TEST(BenchProgram, MeasuresAndWritesWhatItSays) {
   EXPECT_EQ(again.output, results.rows[1].name + "\n");
 }
 
+TEST(BenchProgram, SplitShowsWhereTheTimeGoes) {
+  TemporaryFolder folder;
+  const std::string json = folder / "run.json";
+  const Finished finished = run_bench(
+      "--filter networks/teacher_forward/64/f32/b1/cpu --set size=64 --set precision=f32 --seconds 0.01 "
+      "--split --json " +
+      json);
+  ASSERT_EQ(finished.code, 0) << finished.output;
+  const bench::Results results = bench::read_results(json);
+  ASSERT_EQ(results.rows.size(), 1u) << finished.output;
+  std::map<std::string, double> calls;
+  for (const bench::Part& part : results.rows[0].parts) calls[part.name] = part.calls;
+  EXPECT_EQ(calls.size(), 3u) << "convolutions, one pooling, and what is left";
+  EXPECT_EQ(calls["conv_forward"], 15.0) << "a stem, twelve of the blocks, two shortcuts";
+  EXPECT_EQ(calls["pool_forward"], 1.0);
+  EXPECT_EQ(calls.count("host"), 1u);
+  EXPECT_NE(finished.output.find("| conv_forward"), std::string::npos) << finished.output;
+}
+
 TEST(BenchProgram, GoogleBenchmarkRepeatsAndPrints) {
   TemporaryFolder folder;
   const std::string json = folder / "run.json";

@@ -228,7 +228,7 @@ TEST_P(DiffusionOps, ConvolutionAddsAResidual) {
     expect_same_values(residual, before, "the residual");
     const Tensor onto = before.clone();
     const Tensor y = conv2d_onto(onto, x, weight, bias, {1, 1, 1});
-    EXPECT_TRUE(y.is_same(onto));
+    EXPECT_EQ(y.is_same(onto), !device().is_cuda());
     expect_close(y, expected, 2 * tolerance(type()), "y in place");
   }
   residual.set_needs_grad();

@@ -29,7 +29,23 @@ inline void PrintTo(const Placement& where, std::ostream* out) {
   *out << where.device.name() << " " << name_of(where.type);
 }
 
-inline std::vector<Placement> placements() { return {{Device{}, DType::f32}, {Device{}, DType::bf16}}; }
+/// The CPU, and where the program holds the CUDA device, the first GPU (present or not).
+inline std::vector<Placement> placements() {
+  std::vector<Placement> all{{Device{}, DType::f32}, {Device{}, DType::bf16}};
+  const Device gpu{DeviceType::cuda, 0};
+  if (built_with_cuda()) all.insert(all.end(), {{gpu, DType::f32}, {gpu, DType::bf16}});
+  return all;
+}
+
+/// Why the device cannot be used; empty when it can.
+inline std::string why_unusable(Device device) {
+  try {
+    require_device(device);
+  } catch (const DeviceError& e) {
+    return e.what();
+  }
+  return "";
+}
 
 inline std::string placement_name(const ::testing::TestParamInfo<Placement>& info) {
   std::string name = info.param.device.name() + "_" + name_of(info.param.type);
@@ -44,11 +60,12 @@ class TapeTest : public ::testing::Test {
   ~TapeTest() override { clear_tape(); }
 };
 
-/// Runs on every placement; says so where the machine cannot compute in bf16.
+/// Runs on every placement; says so where the machine lacks the device or cannot compute in bf16.
 class EngineTest : public ::testing::TestWithParam<Placement> {
  protected:
   void SetUp() override {
     clear_tape();
+    if (const std::string reason = why_unusable(device()); !reason.empty()) GTEST_SKIP() << reason;
     if (type() == DType::bf16 && !has_fast_bf16(device())) {
       GTEST_SKIP() << device().name() << " does not compute in bf16";
     }

@@ -43,6 +43,32 @@ TEST(VectorBank, FindsTheNearestAcrossChunksAndBlocks) {
   }
 }
 
+// bf16 and a multiple of 32 channels: one pass with AMX where the machine has it, products chunk by chunk where not.
+TEST(VectorBank, FindsTheNearestInWholeTiles) {
+  for (const std::int64_t channels : {32, 96, 448}) {
+    for (const auto& [rows, count] :
+         {std::pair<std::int64_t, std::int64_t>{1, 1}, {31, 33}, {32, 32}, {70, 100}, {257, 2048}}) {
+      SCOPED_TRACE(::testing::Message() << channels << " channels, " << rows << " of " << count);
+      const Tensor bank = vectors(count, channels, 1, DType::bf16),
+                   queries = vectors(rows, channels, 2, DType::bf16);
+      expect_close(VectorBank(bank).distances(queries), nearest(queries, bank), 1e-4, "distance");
+    }
+  }
+}
+
+TEST(VectorBank, NotANumberIsNearNothing) {
+  for (const DType type : {DType::f32, DType::bf16}) {
+    const Tensor bank = vectors(40, 64, 1, type);
+    std::vector<float> values = vectors(3, 64, 2, type).to_floats();
+    values[64 + 5] = std::numeric_limits<float>::quiet_NaN();
+    const std::vector<float> distance =
+        VectorBank(bank).distances(Tensor::from_host<float>({3, 64}, values).cast(type)).to_floats();
+    EXPECT_FALSE(std::isnan(distance[0]));
+    EXPECT_TRUE(std::isnan(distance[1]));
+    EXPECT_FALSE(std::isnan(distance[2]));
+  }
+}
+
 TEST(VectorBank, TakesFeatureMapsAndFindsItsOwnVectorsAtZero) {
   const Tensor bank = vectors(12, 8, 3, DType::f32);
   const Tensor map = Tensor::from_host<float>({1, 3, 4, 8}, bank.to_floats());

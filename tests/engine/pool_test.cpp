@@ -1,4 +1,6 @@
 // Max and average pooling with their gradients against plain loops.
+#include <limits>
+
 #include "engine/ops.h"
 #include "engine/primitives.h"
 #include "tests/engine/gradient_check.h"
@@ -62,12 +64,9 @@ const PoolShape kMaxCases[] = {
 
 // Average over whole maps and over padded windows.
 const PoolShape kAverageCases[] = {
-    {PoolKind::average, 3, 13, 9, 5, 13, 9, 1, 0},
-    {PoolKind::average, 2, 8, 8, 32, 8, 8, 1, 0},
-    {PoolKind::average, 2, 1, 1, 5, 1, 1, 1, 0},
-    {PoolKind::average, 2, 13, 9, 5, 3, 3, 2, 1},
-    {PoolKind::average_padded, 2, 13, 9, 5, 3, 3, 1, 1},
-    {PoolKind::average_padded, 1, 16, 8, 32, 4, 4, 2, 1},
+    {PoolKind::average, 3, 13, 9, 5, 13, 9, 1, 0},       {PoolKind::average, 2, 8, 8, 32, 8, 8, 1, 0},
+    {PoolKind::average, 2, 1, 1, 5, 1, 1, 1, 0},         {PoolKind::average, 2, 13, 9, 5, 3, 3, 2, 1},
+    {PoolKind::average_padded, 2, 13, 9, 5, 3, 3, 1, 1}, {PoolKind::average_padded, 1, 16, 8, 32, 4, 4, 2, 1},
 };
 
 // All different, in bf16 too, so that each window has one maximum.
@@ -111,6 +110,19 @@ DDPMTS_ON_EVERY_PLACEMENT(Pooling);
 
 TEST_P(Pooling, MaxMatchesTheLoop) {
   for (const PoolShape& s : kMaxCases) check(s);
+}
+
+TEST_P(Pooling, NotANumberIsNoMaximumThatGetsLost) {
+  for (const std::int64_t at : {0, 4, 8}) {  // first, in between and last of the window
+    PoolShape s{PoolKind::max, 1, 3, 3, 1, 3, 3, 1, 0};
+    s.type = type();
+    std::vector<float> values(9, 2.0f);
+    values[static_cast<std::size_t>(at)] = std::numeric_limits<float>::quiet_NaN();
+    const Tensor x = Tensor::from_host<float>({1, 3, 3, 1}, values, device()).cast(type());
+    const Tensor y = poisoned({1, 1, 1, 1}, GetParam());
+    pool_forward(device(), s, x.raw(), y.raw(), nullptr);
+    EXPECT_TRUE(std::isnan(y.to_floats()[0])) << at;
+  }
 }
 
 TEST_P(Pooling, AverageMatchesTheLoopAndNeedsNoRecord) {

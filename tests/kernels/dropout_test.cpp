@@ -8,6 +8,7 @@
 namespace ddpmts::kernels {
 namespace {
 
+using test::Array;
 using test::Buffer;
 using test::random_floats;
 
@@ -51,10 +52,10 @@ TEST(Dropout, WorksInPlace) {
 }
 
 TEST(Dropout, RefusesProbabilitiesOutsideOfItsRange) {
-  float value = 1.0f;
+  Array<float> value{1.0f};
   for (const float probability : {-0.1f, 1.0f, std::nanf("")}) {
-    DropoutArgs args{DType::f32, 1, probability, 0, 0, &value, &value};
-    EXPECT_THROW(cpu::dropout(args), std::invalid_argument) << probability;
+    DropoutArgs args{DType::f32, 1, probability, 0, 0, value.data(), value.data()};
+    EXPECT_THROW(DDPMTS_RUN_KERNEL(CpuIsa::baseline, dropout, args), std::invalid_argument) << probability;
   }
 }
 

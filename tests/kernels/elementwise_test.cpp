@@ -15,7 +15,7 @@ constexpr std::int64_t kCounts[] = {0, 1, 3, 15, 16, 17, 65, 1000, 16384, 40003}
 TEST(Cast, RoundsLikeTheScalarFormula) {
   test::for_each_isa([](CpuIsa isa) {
     for (const std::int64_t count : kCounts) {
-      const std::vector<float> values = random_floats(count, 1, -100.0f, 100.0f);
+      const test::Array<float> values = random_floats(count, 1, -100.0f, 100.0f);
       Buffer source(DType::f32, values), narrow(DType::bf16, count), wide(DType::f32, count);
       CastArgs args{count, DType::f32, DType::bf16, source.data(), narrow.data()};
       DDPMTS_RUN_KERNEL(isa, cast, args);
@@ -81,11 +81,30 @@ TEST(Add, SumsAndMayAlias) {
   }
 }
 
+// Arrays that start off a 16-byte boundary take another way through the kernels.
+TEST(CastAndAdd, AnyAlignmentWillDo) {
+  test::for_each_isa([](CpuIsa isa) {
+    const test::Array<float> values = random_floats(1001, 5);
+    test::Array<bf16> narrow(1001);
+    test::Array<float> sum(1001);
+    const CastArgs cast_args{1000, DType::f32, DType::bf16, values.data() + 1, narrow.data() + 1};
+    DDPMTS_RUN_KERNEL(isa, cast, cast_args);
+    const AddArgs add_args{DType::f32, 1000, values.data() + 1, values.data(), sum.data() + 1};
+    DDPMTS_RUN_KERNEL(isa, add, add_args);
+    EXPECT_EQ(narrow[0].bits, 0);
+    EXPECT_EQ(sum[0], 0.0f);
+    for (std::size_t i = 1; i < 1001; ++i) {
+      ASSERT_EQ(narrow[i].bits, from_float<bf16>(values[i]).bits) << i;
+      ASSERT_EQ(sum[i], values[i] + values[i - 1]) << i;
+    }
+  });
+}
+
 TEST(NormalizePictures, FollowsTheFormulaAndPadsWithZeros) {
   for (const DType type : {DType::f32, DType::bf16}) {
     for (const std::int64_t channels : {3, 4, 8}) {
       for (const std::int64_t pixels : {1, 5, 256, 20001}) {
-        std::vector<std::uint8_t> source(static_cast<std::size_t>(3 * pixels));
+        test::Array<std::uint8_t> source(static_cast<std::size_t>(3 * pixels));
         for (std::size_t i = 0; i < source.size(); ++i)
           source[i] = static_cast<std::uint8_t>(i * 37 + i / 256);
         test::for_each_isa([&](CpuIsa isa) {

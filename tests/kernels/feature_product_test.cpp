@@ -1,8 +1,10 @@
 #include "kernels/feature_product.h"
 
-#include <omp.h>
-
 #include "tests/kernels/kernel_test.h"
+
+#if DDPMTS_CPU_TESTS
+#include <omp.h>
+#endif
 
 namespace ddpmts::kernels {
 namespace {
@@ -159,7 +161,7 @@ class Problem {
   DType type_;
   Case case_;
   std::size_t channels_ = 0;
-  std::vector<float> workspace_;
+  test::Array<float> workspace_;
 };
 
 TEST(FeatureProduct, ForwardMatchesThePlainTwin) {
@@ -243,6 +245,7 @@ TEST(FeatureProduct, ZeroVectorsGiveZerosAndAFiniteGradient) {
   });
 }
 
+#if DDPMTS_CPU_TESTS
 TEST(FeatureProduct, SameBitsWhateverTheThreadCount) {
   const int threads = omp_get_max_threads();
   std::vector<Problem> runs;
@@ -261,6 +264,7 @@ TEST(FeatureProduct, SameBitsWhateverTheThreadCount) {
     }
   }
 }
+#endif
 
 }  // namespace
 }  // namespace ddpmts::kernels

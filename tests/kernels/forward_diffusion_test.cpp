@@ -1,18 +1,22 @@
 #include "kernels/forward_diffusion.h"
 
-#include <omp.h>
-
 #include <stdexcept>
 
 #include "kernels/diffusion_math.h"
-#include "tests/kernels/kernel_test.h"
+#include "tests/kernels/drawing_test.h"
+
+#if DDPMTS_CPU_TESTS
+#include <omp.h>
+#endif
 
 namespace ddpmts::kernels {
 namespace {
 
+using test::Array;
 using test::Buffer;
 using test::random_floats;
 
+#if DDPMTS_CPU_TESTS
 /// Box and Muller in double, from the same two words.
 std::pair<double, double> exact_pair(std::uint32_t radius_bits, std::uint32_t angle_bits) {
   const double u = static_cast<double>(static_cast<float>(radius_bits) + 1.0f) * 0x1p-32;
@@ -47,6 +51,7 @@ TEST(DiffusionMath, GaussiansMatchTheExactFormula) {
   }
   EXPECT_LE(worst, 1.5e-6);
 }
+#endif
 
 /// Buffers of one call; timesteps and tables are made here.
 struct Call {
@@ -63,8 +68,8 @@ struct Call {
   }
   Call(const Call&) = delete;
   Buffer x_0, x_t;
-  std::vector<float> signal, spread, noise;
-  std::vector<std::int32_t> timesteps;
+  Array<float> signal, spread, noise;
+  Array<std::int32_t> timesteps;
   ForwardDiffusionArgs args;
 };
 
@@ -122,6 +127,7 @@ TEST(ForwardDiffusion, MatchesThePlainTwin) {
   }
 }
 
+#if DDPMTS_CPU_TESTS
 TEST(ForwardDiffusion, SameBitsOnEveryInstructionSetAndThreadCount) {
   const int threads = omp_get_max_threads();
   for (const auto& [n, count] : kShapes) {
@@ -145,15 +151,36 @@ TEST(ForwardDiffusion, SameBitsOnEveryInstructionSetAndThreadCount) {
   }
   omp_set_num_threads(threads);
 }
+#endif
+
+TEST(ForwardDiffusion, DrawsTheseBitsEverywhere) {
+  const struct {
+    DType type;
+    bool velocity;
+    std::uint64_t hash;
+  } draws[] = {{DType::f32, false, 0xa01bc5e26d2fe7e6u},
+               {DType::bf16, false, 0xb9ae7beff598a43bu},
+               {DType::f32, true, 0xb5b278a116e432ccu},
+               {DType::bf16, true, 0x22e1e25f4da2754au}};
+  for (const auto& [type, velocity, hash] : draws) {
+    Call call(type, 3, 2051);
+    call.args.velocity = velocity;
+    DDPMTS_RUN_KERNEL(test::fastest_isa(), forward_diffusion, call.args);
+    const std::uint64_t of_target = test::hash_of(call.noise.data(), call.noise.size() * sizeof(float));
+    EXPECT_EQ(test::hash_of(call.x_t.data(), 3 * 2051 * size_of(type)) ^ of_target, hash)
+        << name_of(type) << (velocity ? " velocity" : " noise");
+  }
+}
 
 TEST(ForwardDiffusion, APictureDrawsTheSameInAnyBatch) {
   Call batch(DType::f32, 5, 77), alone(DType::f32, 1, 77);
   alone.args.first_sample = batch.args.first_sample + 3;
-  cpu::forward_diffusion(batch.args);
-  cpu::forward_diffusion(alone.args);
+  DDPMTS_RUN_KERNEL(CpuIsa::baseline, forward_diffusion, batch.args);
+  DDPMTS_RUN_KERNEL(CpuIsa::baseline, forward_diffusion, alone.args);
   for (std::size_t e = 0; e < 77; ++e) EXPECT_EQ(alone.noise[e], batch.noise[3 * 77 + e]);
 }
 
+#if DDPMTS_CPU_TESTS
 struct Moments {
   double mean = 0.0, variance = 0.0, skewness = 0.0, kurtosis = 0.0;
 };
@@ -175,7 +202,7 @@ Moments moments_of(const std::vector<float>& values, std::size_t count) {
 TEST(ForwardDiffusion, NoiseIsStandardNormal) {
   constexpr std::int64_t kCount = 1 << 19;
   Call call(DType::f32, 2, kCount);  // two pictures: more than 10^6 values
-  cpu::forward_diffusion(call.args);
+  DDPMTS_RUN_KERNEL(CpuIsa::baseline, forward_diffusion, call.args);
   const Moments m = moments_of(call.noise, 2 * kCount);
   EXPECT_NEAR(m.mean, 0.0, 4e-3);  // standard errors 1e-3, 1.4e-3, 2.4e-3, 4.8e-3: four of them
   EXPECT_NEAR(m.variance, 1.0, 6e-3);
@@ -193,7 +220,7 @@ TEST(ForwardDiffusion, NoiseIsStandardNormal) {
 TEST(ForwardDiffusion, NoiseIsUncorrelated) {
   constexpr std::int64_t kCount = 1 << 20;
   Call call(DType::f32, 2, kCount);
-  cpu::forward_diffusion(call.args);
+  DDPMTS_RUN_KERNEL(CpuIsa::baseline, forward_diffusion, call.args);
   // Neighbours (the two of a pair, pairs of a block, blocks), values as far apart as vectors and chunks are, and
   // two pictures; of the values, and of their squares, which the two of a pair share a radius in.
   for (const std::int64_t lag : {1, 2, 3, 4, 5, 8, 16, 32, 64, 1024}) {
@@ -213,9 +240,11 @@ TEST(ForwardDiffusion, NoiseIsUncorrelated) {
   }
   EXPECT_NEAR(between / kCount, 0.0, 4.5e-3);
 }
+#endif
 
 TEST(ForwardDiffusion, RefusesWrongArguments) {
-  for (int wrong = 0; wrong < 6; ++wrong) {
+  // Timesteps lie in memory of the device: only a CPU can look at them beforehand.
+  for (int wrong = 0; wrong < (DDPMTS_CPU_TESTS ? 6 : 4); ++wrong) {
     Call call(DType::f32, 2, 5);
     if (wrong == 0) call.args.type = DType::u8;
     if (wrong == 1) call.args.count = -1;
@@ -223,7 +252,8 @@ TEST(ForwardDiffusion, RefusesWrongArguments) {
     if (wrong == 3) call.args.n = -1;
     if (wrong == 4) call.timesteps[1] = 10;
     if (wrong == 5) call.timesteps[1] = -1;
-    EXPECT_THROW(cpu::forward_diffusion(call.args), std::invalid_argument) << wrong;
+    EXPECT_THROW(DDPMTS_RUN_KERNEL(CpuIsa::baseline, forward_diffusion, call.args), std::invalid_argument)
+        << wrong;
   }
 }
 

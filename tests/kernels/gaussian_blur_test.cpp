@@ -5,6 +5,8 @@
 namespace ddpmts::kernels {
 namespace {
 
+using test::Array;
+
 /// Walks the border step by step, so that it shares nothing with the kernel's arithmetic.
 std::size_t reflect(std::int64_t i, std::int64_t size) {
   while (i < 0 || i >= size) i = i < 0 ? -1 - i : 2 * size - 1 - i;
@@ -12,7 +14,7 @@ std::size_t reflect(std::int64_t i, std::int64_t size) {
 }
 
 /// The plain twin: the two-dimensional sum, in double.
-std::vector<double> twin_of(const std::vector<float>& src, std::int64_t n, std::int64_t h, std::int64_t w,
+std::vector<double> twin_of(const Array<float>& src, std::int64_t n, std::int64_t h, std::int64_t w,
                             float sigma) {
   const std::int64_t radius = static_cast<std::int64_t>(4.0 * double(sigma) + 0.5);
   std::vector<double> taps;
@@ -42,9 +44,9 @@ std::vector<double> twin_of(const std::vector<float>& src, std::int64_t n, std::
   return out;
 }
 
-std::vector<float> run(CpuIsa isa, const std::vector<float>& src, std::int64_t n, std::int64_t h,
-                       std::int64_t w, float sigma) {
-  std::vector<float> dst(src.size(), -99.0f);
+Array<float> run(CpuIsa isa, const Array<float>& src, std::int64_t n, std::int64_t h, std::int64_t w,
+                 float sigma) {
+  Array<float> dst(src.size(), -99.0f);
   const GaussianBlurArgs args{n, h, w, sigma, src.data(), dst.data()};
   DDPMTS_RUN_KERNEL(isa, gaussian_blur, args);
   return dst;
@@ -61,7 +63,7 @@ TEST(GaussianBlur, MatchesThePlainTwin) {
   test::for_each_isa([&](CpuIsa isa) {
     for (const Shape& s : shapes) {
       SCOPED_TRACE(::testing::Message() << s.h << "x" << s.w << " sigma " << s.sigma);
-      const std::vector<float> src = test::random_floats(s.n * s.h * s.w, 1);
+      const Array<float> src = test::random_floats(s.n * s.h * s.w, 1);
       const std::vector<double> expected = twin_of(src, s.n, s.h, s.w, s.sigma);
       test::expect_near(run(isa, src, s.n, s.h, s.w, s.sigma), expected, expected.size(), 1e-6, "dst");
     }
@@ -70,7 +72,7 @@ TEST(GaussianBlur, MatchesThePlainTwin) {
 
 TEST(GaussianBlur, SigmaZeroCopies) {
   test::for_each_isa([](CpuIsa isa) {
-    const std::vector<float> src = test::random_floats(2 * 7 * 13, 2);
+    const Array<float> src = test::random_floats(2 * 7 * 13, 2);
     EXPECT_EQ(run(isa, src, 2, 7, 13, 0.0f), src);
   });
 }
@@ -78,7 +80,7 @@ TEST(GaussianBlur, SigmaZeroCopies) {
 TEST(GaussianBlur, AConstantMapStaysAndTheLargestSigmaWorks) {
   test::for_each_isa([](CpuIsa isa) {
     EXPECT_EQ(gaussian_blur_radius(kGaussianBlurMaxSigma), kGaussianBlurMaxRadius);
-    const std::vector<float> src(static_cast<std::size_t>(30 * 600), 0.75f);
+    const Array<float> src(static_cast<std::size_t>(30 * 600), 0.75f);
     for (const float x : run(isa, src, 1, 30, 600, kGaussianBlurMaxSigma)) ASSERT_NEAR(x, 0.75f, 2e-6f);
   });
 }
@@ -86,7 +88,7 @@ TEST(GaussianBlur, AConstantMapStaysAndTheLargestSigmaWorks) {
 // Reflection about the outer edge keeps the sum of a map: every pixel's weight lands somewhere inside.
 TEST(GaussianBlur, KeepsTheSum) {
   test::for_each_isa([](CpuIsa isa) {
-    const std::vector<float> src = test::random_floats(64 * 64, 3, 0.0f, 1.0f);
+    const Array<float> src = test::random_floats(64 * 64, 3, 0.0f, 1.0f);
     double before = 0.0, after = 0.0;
     for (const float x : src) before += double(x);
     for (const float x : run(isa, src, 1, 64, 64, 4.0f)) after += double(x);

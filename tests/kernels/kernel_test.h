@@ -1,5 +1,11 @@
-// What the kernel tests share: reproducible random data, bf16 conversion, comparison, and the CPU variants to
-// run.
+// What the kernel tests share: reproducible random data, bf16 conversion, comparison, and the variants to run.
+//
+// The same sources make three programs:
+//   test_kernels       runs kernels::cpu, every instruction set that this machine has
+//   test_kernels_shim  runs kernels::cuda, compiled for the host (DDPMTS_CUDA_SHIM; tests/shim), under sanitizers
+//   test_kernels_cuda  runs kernels::cuda on a GPU (DDPMTS_TEST_ON_GPU)
+// What a test hands to a kernel, argument structs' arrays included, lies in a Buffer or an Array, which on a GPU is memory
+// that host and device reach. Tests of what only a CPU has (thread counts) stand in `#if DDPMTS_CPU_TESTS`.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -13,13 +19,31 @@
 #include "kernels/launch.h"
 #include "kernels/philox.h"
 
+#if defined(DDPMTS_CUDA_SHIM) || defined(DDPMTS_TEST_ON_GPU)
+#define DDPMTS_CPU_TESTS 0
+#else
+#define DDPMTS_CPU_TESTS 1
+#endif
+#if defined(DDPMTS_TEST_ON_GPU)
+#include "tests/kernels/gpu_memory.h"
+#endif
+
 namespace ddpmts::kernels::test {
 
+/// Memory that a kernel under test may be given.
+#if defined(DDPMTS_TEST_ON_GPU)
+template <class T>
+using Array = std::vector<T, GpuAllocator<T>>;
+#else
+template <class T>
+using Array = std::vector<T>;
+#endif
+
 /// `count` numbers in [low, high), the same for the same `step`.
-inline std::vector<float> random_floats(std::int64_t count, std::uint64_t step, float low = -1.0f,
-                                        float high = 1.0f) {
+inline Array<float> random_floats(std::int64_t count, std::uint64_t step, float low = -1.0f,
+                                  float high = 1.0f) {
   const Philox philox{0x5eed, RandomStream::drawing, step};
-  std::vector<float> values(static_cast<std::size_t>(count));
+  Array<float> values(static_cast<std::size_t>(count));
   for (std::size_t i = 0; i < values.size(); ++i) {
     const Uint4 block = philox.bits(static_cast<std::uint32_t>(i / 4));
     const std::uint32_t words[] = {block.x, block.y, block.z, block.w};
@@ -39,7 +63,8 @@ class Buffer {
     bytes_.resize(bytes_.size() + kGuard, kGuardByte);
   }
   /// Rounds to the element type.
-  Buffer(DType type, const std::vector<float>& values)
+  template <class Allocator>
+  Buffer(DType type, const std::vector<float, Allocator>& values)
       : Buffer(type, static_cast<std::int64_t>(values.size())) {
     for (std::size_t i = 0; i < values.size(); ++i) set(i, values[i]);
   }
@@ -48,7 +73,7 @@ class Buffer {
   void* data() { return bytes_.data(); }
   const void* data() const { return bytes_.data(); }
   /// Everything, guard included: for comparing bit by bit.
-  const std::vector<std::uint8_t>& bytes() const { return bytes_; }
+  const Array<std::uint8_t>& bytes() const { return bytes_; }
   bool guard_is_intact() const {
     for (std::size_t i = bytes_.size() - kGuard; i < bytes_.size(); ++i) {
       if (bytes_[i] != kGuardByte) return false;
@@ -88,7 +113,7 @@ class Buffer {
   static constexpr std::uint8_t kGuardByte = 0xa5;
   DType type_ = DType::f32;
   std::size_t count_ = 0;
-  std::vector<std::uint8_t> bytes_;
+  Array<std::uint8_t> bytes_;
 };
 
 /// What a result may be off by, see expect_near: one rounding to the type, plus room for sums in f32.
@@ -107,6 +132,8 @@ void expect_near(const Actual& actual, const Expected& expected, std::size_t cou
     }
   }
 }
+
+#if DDPMTS_CPU_TESTS
 
 /// Runs `body(isa)` for each instruction set that this build holds and this machine runs, named in failures.
 template <class Body>
@@ -134,6 +161,27 @@ void for_each_isa(Body body) {
 #else
 #define DDPMTS_RUN_KERNEL(isa, kernel, args) \
   (static_cast<void>(isa), ::ddpmts::kernels::cpu::baseline::kernel(args))
+#endif
+
+#else  // the CUDA kernels: one variant
+
+template <class Body>
+void for_each_isa(Body body) {
+  SCOPED_TRACE("CUDA kernel");
+  body(CpuIsa::baseline);
+}
+
+/// Waits for what has been started, on a GPU; throws where that failed.
+#if defined(DDPMTS_TEST_ON_GPU)
+inline void finish(const char* kernel) { synchronize(kernel); }
+#else
+inline void finish(const char*) {}
+#endif
+
+#define DDPMTS_RUN_KERNEL(isa, kernel, args)                                                   \
+  (static_cast<void>(isa), ::ddpmts::kernels::cuda::kernel(args, ::ddpmts::kernels::Stream{}), \
+   ::ddpmts::kernels::test::finish(#kernel))
+
 #endif
 
 }  // namespace ddpmts::kernels::test

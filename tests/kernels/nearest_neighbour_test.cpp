@@ -1,18 +1,28 @@
 #include "kernels/nearest_neighbour.h"
 
-#include <omp.h>
-
 #include <limits>
 #include <stdexcept>
 
 #include "tests/kernels/kernel_test.h"
 
+#if DDPMTS_CPU_TESTS
+#include <omp.h>
+#endif
+
 namespace ddpmts::kernels {
 namespace {
 
+using test::Array;
 using test::Buffer;
 
 constexpr std::int64_t kWidths[] = {1, 3, 15, 16, 17, 64, 65, 384};
+
+/// On the CPU: how many threads run; 0: as many as there are processors.
+void set_threads([[maybe_unused]] int count) {
+#if DDPMTS_CPU_TESTS
+  omp_set_num_threads(count > 0 ? count : omp_get_num_procs());
+#endif
+}
 
 TEST(SquaredNorms, EqualThePlainSum) {
   for (const DType type : {DType::f32, DType::bf16}) {
@@ -39,9 +49,9 @@ TEST(NearestUpdate, ChunksFindTheNearestVector) {
   const std::int64_t rows = 7, channels = 12;
   for (const std::int64_t bank : {1, 2, 17, 100}) {
     for (const std::int64_t chunk : {1, 5, 16, 33, 100}) {
-      const std::vector<float> q = test::random_floats(rows * channels, 2);
-      const std::vector<float> c = test::random_floats(bank * channels, 3);
-      const auto at = [channels](const std::vector<float>& v, std::int64_t row, std::int64_t k) {
+      const Array<float> q = test::random_floats(rows * channels, 2);
+      const Array<float> c = test::random_floats(bank * channels, 3);
+      const auto at = [channels](const Array<float>& v, std::int64_t row, std::int64_t k) {
         return static_cast<double>(v[static_cast<std::size_t>(row * channels + k)]);
       };
       std::vector<double> expected;
@@ -56,7 +66,7 @@ TEST(NearestUpdate, ChunksFindTheNearestVector) {
         expected.push_back(std::sqrt(least));
       }
       test::for_each_isa([&](CpuIsa isa) {
-        std::vector<float> row_norms, distance(static_cast<std::size_t>(rows), -5.0f);
+        Array<float> row_norms, distance(static_cast<std::size_t>(rows), -5.0f);
         for (std::int64_t i = 0; i < rows; ++i) {
           double sum = 0;
           for (std::int64_t k = 0; k < channels; ++k) sum += at(q, i, k) * at(q, i, k);
@@ -64,7 +74,7 @@ TEST(NearestUpdate, ChunksFindTheNearestVector) {
         }
         for (std::int64_t begin = 0; begin < bank; begin += chunk) {
           const std::int64_t columns = std::min(chunk, bank - begin);
-          std::vector<float> products, norms;
+          Array<float> products, norms;
           for (std::int64_t i = 0; i < rows; ++i) {
             for (std::int64_t j = begin; j < begin + columns; ++j) {
               double sum = 0;
@@ -95,11 +105,12 @@ TEST(NearestUpdate, ChunksFindTheNearestVector) {
 
 TEST(NearestUpdate, TheVectorItselfIsAtZeroAndNanStays) {
   test::for_each_isa([&](CpuIsa isa) {
-    const float products[] = {4.0f, 1.0f, std::numeric_limits<float>::quiet_NaN(), 1.0f, 4.0000010f, 0.0f};
-    const float column_norms[] = {4.0f, 1.0f}, row_norms[] = {4.0f, 4.0f, 4.0f};
-    float distance[3];
+    const Array<float> products{4.0f, 1.0f, std::numeric_limits<float>::quiet_NaN(), 1.0f, 4.0000010f, 0.0f};
+    const Array<float> column_norms{4.0f, 1.0f}, row_norms{4.0f, 4.0f, 4.0f};
+    Array<float> distance(3);
     DDPMTS_RUN_KERNEL(isa, nearest_update,
-                      (NearestUpdateArgs{3, 2, products, column_norms, row_norms, true, true, distance}));
+                      (NearestUpdateArgs{3, 2, products.data(), column_norms.data(), row_norms.data(), true,
+                                         true, distance.data()}));
     EXPECT_EQ(distance[0], 0.0f);
     EXPECT_TRUE(std::isnan(distance[1]));
     EXPECT_EQ(distance[2], 0.0f);  // rounding may take a square below zero
@@ -109,9 +120,9 @@ TEST(NearestUpdate, TheVectorItselfIsAtZeroAndNanStays) {
 TEST(FarthestPoint, GreedySelectionEqualsThePlainOne) {
   for (const auto& [count, channels] :
        {std::pair<std::int64_t, std::int64_t>{1, 3}, {2, 1}, {300, 64}, {129, 17}}) {
-    const std::vector<float> points = test::random_floats(count * channels, 4);
+    const Array<float> points = test::random_floats(count * channels, 4);
     const int picks = static_cast<int>(std::min<std::int64_t>(count, 20));
-    std::vector<std::int32_t> expected{0};
+    Array<std::int32_t> expected{0};
     std::vector<double> nearest(static_cast<std::size_t>(count), std::numeric_limits<double>::infinity());
     for (int pick = 1; pick < picks; ++pick) {
       std::size_t best = 0;
@@ -129,9 +140,9 @@ TEST(FarthestPoint, GreedySelectionEqualsThePlainOne) {
     }
     test::for_each_isa([&](CpuIsa isa) {
       for (const int threads : {1, 3}) {
-        omp_set_num_threads(threads);
-        std::vector<std::int32_t> found(static_cast<std::size_t>(picks) + 1);
-        std::vector<float> distance(static_cast<std::size_t>(count));
+        set_threads(threads);
+        Array<std::int32_t> found(static_cast<std::size_t>(picks) + 1);
+        Array<float> distance(static_cast<std::size_t>(count));
         for (int pick = 0; pick + 1 < picks; ++pick) {
           const auto at = static_cast<std::size_t>(pick);
           DDPMTS_RUN_KERNEL(isa, farthest_point,
@@ -141,9 +152,26 @@ TEST(FarthestPoint, GreedySelectionEqualsThePlainOne) {
         found.resize(static_cast<std::size_t>(picks));
         EXPECT_EQ(found, expected);
       }
-      omp_set_num_threads(omp_get_num_procs());
+      set_threads(0);
     });
   }
+}
+
+TEST(FarthestPoint, TheFirstOfEqualsWinsAndNanNever) {
+  test::for_each_isa([](CpuIsa isa) {
+    const std::int64_t count = 5000;
+    Array<float> points(static_cast<std::size_t>(count), 1.0f), distance(points.size());
+    for (const std::size_t i : {700u, 701u, 3000u, 4999u}) points[i] = -2.0f;
+    points[100] = std::numeric_limits<float>::quiet_NaN();
+    const Array<std::int32_t> centre{3};
+    Array<std::int32_t> found{-1};
+    FarthestPointArgs args{count, 1, points.data(), centre.data(), true, distance.data(), found.data()};
+    DDPMTS_RUN_KERNEL(isa, farthest_point, args);
+    EXPECT_EQ(found[0], 700);
+    for (float& x : points) x = std::numeric_limits<float>::quiet_NaN();
+    DDPMTS_RUN_KERNEL(isa, farthest_point, args);
+    EXPECT_EQ(found[0], 0);
+  });
 }
 
 TEST(FarthestPoint, NoPointsAreRefused) {

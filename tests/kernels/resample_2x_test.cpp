@@ -92,8 +92,8 @@ TEST(Resample2x, RefusesWrongArguments) {
     if (wrong == 2) args.w = 0;
     if (wrong == 3) args.channels = 0;
     if (wrong == 4) args.n = -1;
-    EXPECT_THROW(cpu::spread_2x(args), std::invalid_argument);
-    EXPECT_THROW(cpu::gather_2x(args), std::invalid_argument);
+    EXPECT_THROW(DDPMTS_RUN_KERNEL(CpuIsa::baseline, spread_2x, args), std::invalid_argument);
+    EXPECT_THROW(DDPMTS_RUN_KERNEL(CpuIsa::baseline, gather_2x, args), std::invalid_argument);
   }
 }
 

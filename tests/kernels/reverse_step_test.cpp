@@ -1,15 +1,18 @@
 #include "kernels/reverse_step.h"
 
-#include <omp.h>
-
 #include <stdexcept>
 
 #include "kernels/diffusion_math.h"
-#include "tests/kernels/kernel_test.h"
+#include "tests/kernels/drawing_test.h"
+
+#if DDPMTS_CPU_TESTS
+#include <omp.h>
+#endif
 
 namespace ddpmts::kernels {
 namespace {
 
+using test::Array;
 using test::Buffer;
 using test::random_floats;
 
@@ -40,7 +43,7 @@ struct Call {
       k.random_step = (std::uint64_t{1} << 40) + 1000 * static_cast<std::uint64_t>(i) + 17;
       coefficients.push_back(k);
     }
-    const std::vector<float> draws = random_floats(n * pixels, 4);
+    const Array<float> draws = random_floats(n * pixels, 4);
     for (const float draw : draws) mask.push_back(draw > 0.2f ? 1 : 0);
     x.push_back(-77.0f);
     args.type = type;
@@ -69,10 +72,10 @@ struct Call {
 
   DType type;
   std::int64_t count;
-  std::vector<float> x_t, x;
+  Array<float> x_t, x;
   Buffer prediction, known, next_input;
-  std::vector<std::uint8_t> pictures, mask;
-  std::vector<ReverseStepCoefficients> coefficients;
+  Array<std::uint8_t> pictures, mask;
+  Array<ReverseStepCoefficients> coefficients;
   ReverseStepArgs args;
 };
 
@@ -128,6 +131,7 @@ TEST(ReverseStep, MatchesThePlainTwin) {
   }
 }
 
+#if DDPMTS_CPU_TESTS
 TEST(ReverseStep, SameBitsOnEveryInstructionSetAndThreadCount) {
   const int threads = omp_get_max_threads();
   for (const Shape& s : kShapes) {
@@ -149,6 +153,18 @@ TEST(ReverseStep, SameBitsOnEveryInstructionSetAndThreadCount) {
     }
   }
   omp_set_num_threads(threads);
+}
+#endif
+
+TEST(ReverseStep, DrawsTheseBitsEverywhere) {
+  const std::pair<Outside, std::uint64_t> hashes[] = {{Outside::nothing, 0xaaf922e5fefc740eu},
+                                                      {Outside::undisturbed, 0x7e410d6e126e0dbfu},
+                                                      {Outside::known, 0x23036dcec7c99444u}};
+  for (const auto& [outside, hash] : hashes) {
+    Call call(DType::f32, 3, 1501, 3, outside);
+    DDPMTS_RUN_KERNEL(test::fastest_isa(), reverse_step, call.args);
+    EXPECT_EQ(test::hash_of(call.x.data(), call.x.size() * sizeof(float)), hash) << static_cast<int>(outside);
+  }
 }
 
 TEST(ReverseStep, NextInputAndPicturesAreOptional) {
@@ -175,7 +191,7 @@ std::vector<double> linear_alphas_cumprod() {
 
 /// x_t and ε̂ such that x̂_0 lies within ±0.9 and nothing is clamped.
 void set_inputs(Call& call, double alpha) {
-  const std::vector<float> x_0 = random_floats(static_cast<std::int64_t>(call.x_t.size()), 8, -0.9f, 0.9f);
+  const Array<float> x_0 = random_floats(static_cast<std::int64_t>(call.x_t.size()), 8, -0.9f, 0.9f);
   for (std::size_t i = 0; i < call.x_t.size(); ++i) {
     const double x = std::sqrt(alpha) * static_cast<double>(x_0[i]) +
                      std::sqrt(1.0 - alpha) * static_cast<double>(call.prediction[i]);
@@ -318,7 +334,8 @@ TEST(ReverseStep, RefusesWrongArguments) {
     if (wrong == 3) call.args.channels = 0;
     if (wrong == 4) call.args.mask = nullptr;
     if (wrong == 5) call.args.pixels = std::int64_t{1} << 34;
-    EXPECT_THROW(cpu::reverse_step(call.args), std::invalid_argument) << wrong;
+    EXPECT_THROW(DDPMTS_RUN_KERNEL(CpuIsa::baseline, reverse_step, call.args), std::invalid_argument)
+        << wrong;
   }
 }
 

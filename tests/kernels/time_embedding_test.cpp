@@ -8,11 +8,12 @@
 namespace ddpmts::kernels {
 namespace {
 
+using test::Array;
 using test::Buffer;
 using test::random_floats;
 
 TEST(TimeEmbedding, MatchesThePlainTwin) {
-  const std::vector<std::int32_t> timesteps{0, 1, 2, 17, 499, 999, 1000, 3999, 4000, -5};
+  const Array<std::int32_t> timesteps{0, 1, 2, 17, 499, 999, 1000, 3999, 4000, -5};
   const std::int64_t n = static_cast<std::int64_t>(timesteps.size());
   for (const std::int64_t channels : {2, 6, 64, 130}) {
     for (const DType type : {DType::f32, DType::bf16}) {
@@ -38,12 +39,15 @@ TEST(TimeEmbedding, MatchesThePlainTwin) {
 }
 
 TEST(TimeEmbedding, RefusesWrongArguments) {
-  const std::int32_t timestep = 3;
+  const Array<std::int32_t> timestep{3};
   Buffer y(DType::f32, 8);
-  EXPECT_THROW(cpu::time_embedding({DType::f32, 1, 7, &timestep, y.data()}), std::invalid_argument);
-  EXPECT_THROW(cpu::time_embedding({DType::f32, 1, 0, &timestep, y.data()}), std::invalid_argument);
-  EXPECT_THROW(cpu::time_embedding({DType::f32, -1, 8, &timestep, y.data()}), std::invalid_argument);
-  EXPECT_THROW(cpu::time_embedding({DType::u8, 1, 8, &timestep, y.data()}), std::invalid_argument);
+  const auto refuses = [](const TimeEmbeddingArgs& args) {
+    EXPECT_THROW(DDPMTS_RUN_KERNEL(CpuIsa::baseline, time_embedding, args), std::invalid_argument);
+  };
+  refuses({DType::f32, 1, 7, timestep.data(), y.data()});
+  refuses({DType::f32, 1, 0, timestep.data(), y.data()});
+  refuses({DType::f32, -1, 8, timestep.data(), y.data()});
+  refuses({DType::u8, 1, 8, timestep.data(), y.data()});
 }
 
 SiluArgs silu_args(const Buffer& x, const Buffer& dy, Buffer& y, Buffer& dx) {
@@ -100,11 +104,11 @@ TEST(Silu, RefusesWrongArguments) {
   Buffer b(DType::f32, 4);
   SiluArgs args = silu_args(b, b, b, b);
   args.type = DType::i32;
-  EXPECT_THROW(cpu::silu_forward(args), std::invalid_argument);
-  EXPECT_THROW(cpu::silu_backward(args), std::invalid_argument);
+  EXPECT_THROW(DDPMTS_RUN_KERNEL(CpuIsa::baseline, silu_forward, args), std::invalid_argument);
+  EXPECT_THROW(DDPMTS_RUN_KERNEL(CpuIsa::baseline, silu_backward, args), std::invalid_argument);
   args.type = DType::f32;
   args.count = -1;
-  EXPECT_THROW(cpu::silu_forward(args), std::invalid_argument);
+  EXPECT_THROW(DDPMTS_RUN_KERNEL(CpuIsa::baseline, silu_forward, args), std::invalid_argument);
 }
 
 }  // namespace

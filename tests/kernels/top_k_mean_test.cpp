@@ -8,10 +8,12 @@
 namespace ddpmts::kernels {
 namespace {
 
+using test::Array;
+
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 /// The plain twin: sort and add up.
-double twin_of(std::vector<float> map, std::int64_t k) {
+double twin_of(Array<float> map, std::int64_t k) {
   std::sort(map.begin(), map.end(), std::greater<float>());
   map.resize(std::min(map.size(), static_cast<std::size_t>(k)));
   double sum = 0.0;
@@ -19,18 +21,18 @@ double twin_of(std::vector<float> map, std::int64_t k) {
   return sum / static_cast<double>(map.size());
 }
 
-float run(CpuIsa isa, const std::vector<float>& map, std::int64_t k) {
-  float score = -1.0f;
-  TopKMeanArgs args{1, static_cast<std::int64_t>(map.size()), k, map.data(), &score};
+float run(CpuIsa isa, const Array<float>& map, std::int64_t k) {
+  Array<float> score(1, -1.0f);
+  TopKMeanArgs args{1, static_cast<std::int64_t>(map.size()), k, map.data(), score.data()};
   DDPMTS_RUN_KERNEL(isa, top_k_mean, args);
-  return score;
+  return score[0];
 }
 
 TEST(TopKMean, MatchesASort) {
   test::for_each_isa([](CpuIsa isa) {
     for (const std::int64_t pixels : {1, 2, 15, 91, 1000, 65536}) {
       for (const std::int64_t k : {1, 2, 7, 100, 999, 1000000}) {
-        const std::vector<float> map = test::random_floats(pixels, 1, -2.0f, 3.0f);
+        const Array<float> map = test::random_floats(pixels, 1, -2.0f, 3.0f);
         const double expected = twin_of(map, k);
         ASSERT_NEAR(run(isa, map, k), expected, 1e-7 * (1.0 + std::abs(expected)))
             << pixels << " pixels, k " << k;
@@ -41,7 +43,7 @@ TEST(TopKMean, MatchesASort) {
 
 TEST(TopKMean, ManyMagnitudesAndSigns) {
   test::for_each_isa([](CpuIsa isa) {
-    std::vector<float> map = test::random_floats(5000, 2, -30.0f, 30.0f);
+    Array<float> map = test::random_floats(5000, 2, -30.0f, 30.0f);
     for (float& x : map) x = std::copysign(std::exp2(x), x);
     for (const std::int64_t k : {1, 10, 2499, 2500, 2501, 4999}) {
       const double expected = twin_of(map, k);
@@ -52,14 +54,14 @@ TEST(TopKMean, ManyMagnitudesAndSigns) {
 
 TEST(TopKMean, TiesAtTheThresholdCountOnlyAsOftenAsNeeded) {
   test::for_each_isa([](CpuIsa isa) {
-    std::vector<float> map(300, 0.25f);
+    Array<float> map(300, 0.25f);
     for (std::size_t i = 0; i < 30; ++i) map[i * 7] = 1.0f;
     EXPECT_EQ(run(isa, map, 30), 1.0f);
     EXPECT_EQ(run(isa, map, 20), 1.0f);
     EXPECT_EQ(run(isa, map, 60), 0.625f);
-    EXPECT_EQ(run(isa, std::vector<float>(1000, -3.5f), 100), -3.5f);
+    EXPECT_EQ(run(isa, Array<float>(1000, -3.5f), 100), -3.5f);
     // Neighbouring floats differ only in the last digit of the radix select.
-    std::vector<float> close(100, 1.0f);
+    Array<float> close(100, 1.0f);
     close[3] = close[77] = std::nextafter(1.0f, 2.0f);
     EXPECT_EQ(run(isa, close, 2), std::nextafter(1.0f, 2.0f));
   });
@@ -67,7 +69,7 @@ TEST(TopKMean, TiesAtTheThresholdCountOnlyAsOftenAsNeeded) {
 
 TEST(TopKMean, SpecialValues) {
   test::for_each_isa([](CpuIsa isa) {
-    std::vector<float> map = test::random_floats(200, 3);
+    Array<float> map = test::random_floats(200, 3);
     map[150] = kInfinity;
     EXPECT_EQ(run(isa, map, 5), kInfinity);
     map[150] = -kInfinity;
@@ -77,7 +79,7 @@ TEST(TopKMean, SpecialValues) {
     for (const std::int64_t k : {1, 199, 500}) {
       for (const float sign : {1.0f, -1.0f}) {
         for (const std::size_t place : {0, 150, 199}) {
-          std::vector<float> with_nan = test::random_floats(200, 4);
+          Array<float> with_nan = test::random_floats(200, 4);
           with_nan[place] = std::copysign(std::nanf(""), sign);
           EXPECT_TRUE(std::isnan(run(isa, with_nan, k))) << k << " at " << place;
         }
@@ -89,14 +91,14 @@ TEST(TopKMean, SpecialValues) {
 TEST(TopKMean, EachPictureForItself) {
   test::for_each_isa([](CpuIsa isa) {
     const std::int64_t n = 5, pixels = 333;
-    std::vector<float> maps = test::random_floats(n * pixels, 5);
+    Array<float> maps = test::random_floats(n * pixels, 5);
     maps[2 * 333 + 10] = std::nanf("");
-    std::vector<float> scores(5), again(5);
+    Array<float> scores(5), again(5);
     TopKMeanArgs args{n, pixels, 20, maps.data(), scores.data()};
     DDPMTS_RUN_KERNEL(isa, top_k_mean, args);
     for (std::size_t i = 0; i < 5; ++i) {
       const auto first = maps.begin() + static_cast<std::ptrdiff_t>(i * 333);
-      const float alone = run(isa, std::vector<float>(first, first + 333), 20);
+      const float alone = run(isa, Array<float>(first, first + 333), 20);
       if (i == 2) {
         EXPECT_TRUE(std::isnan(scores[i]));
       } else {

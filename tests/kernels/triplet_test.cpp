@@ -1,7 +1,6 @@
 #include "kernels/triplet.h"
 
 #include <gtest/gtest.h>
-#include <omp.h>
 
 #include <algorithm>
 #include <cmath>
@@ -10,17 +9,23 @@
 #include <vector>
 
 #include "kernels/triplet_math.h"
-#include "tests/kernels/kernel_test.h"
+#include "tests/kernels/drawing_test.h"
+
+#if DDPMTS_CPU_TESTS
+#include <omp.h>
+#endif
 
 namespace ddpmts::kernels {
 namespace {
 
+using test::Array;
+
 constexpr int kPictures = 3;
 
 /// Noise on slow waves, so that samples between pixels differ and neighbourhoods do too.
-std::vector<std::uint8_t> make_pictures(int h, int w, std::uint64_t step) {
+Array<std::uint8_t> make_pictures(int h, int w, std::uint64_t step) {
   const auto noise = test::random_floats(static_cast<std::int64_t>(kPictures) * h * w * 3, step, -40, 40);
-  std::vector<std::uint8_t> pictures(noise.size());
+  Array<std::uint8_t> pictures(noise.size());
   for (std::size_t i = 0; i < noise.size(); ++i) {
     const auto x = static_cast<double>(i / 3 % static_cast<std::size_t>(w));
     const double wave = 128 + 80 * std::sin(x * 0.2 + static_cast<double>(i % 3));
@@ -31,12 +36,12 @@ std::vector<std::uint8_t> make_pictures(int h, int w, std::uint64_t step) {
 
 struct Drawn {
   test::Buffer normal, defective;
-  std::vector<std::uint8_t> mask;
+  Array<std::uint8_t> mask;
 };
 
 /// Patches of a seventh by a fifth, some in and some out, so that every neighbourhood holds both.
-std::vector<std::uint8_t> make_masks(int h, int w) {
-  std::vector<std::uint8_t> masks;
+Array<std::uint8_t> make_masks(int h, int w) {
+  Array<std::uint8_t> masks;
   for (int i = 0; i < kPictures; ++i) {
     for (int y = 0; y < h; ++y) {
       for (int x = 0; x < w; ++x) masks.push_back((x / 7 + 2 * (y / 5) + i) % 3 == 0 ? 1 : 0);
@@ -55,11 +60,11 @@ class Scene {
         painted(make_pictures(h, w, 3)),
         painted_masks(make_masks(h, w)) {}
 
-  Drawn draw(CpuIsa isa, const std::vector<TripletRecipe>& recipes, DType type = DType::f32,
+  Drawn draw(CpuIsa isa, const Array<TripletRecipe>& recipes, DType type = DType::f32,
              std::int64_t channels = 3) const {
     const auto n = static_cast<std::int64_t>(recipes.size());
     Drawn drawn{test::Buffer(type, n * h * w * channels), test::Buffer(type, n * h * w * channels),
-                std::vector<std::uint8_t>(static_cast<std::size_t>(n * h * w), 9)};
+                Array<std::uint8_t>(static_cast<std::size_t>(n * h * w), 9)};
     TripletArgs args;
     args.type = type;
     args.n = n;
@@ -77,10 +82,10 @@ class Scene {
     DDPMTS_RUN_KERNEL(isa, triplet, args);
     return drawn;
   }
-  Drawn draw(const TripletRecipe& recipe) const { return draw(cpu_isa(), {recipe}); }
+  Drawn draw(const TripletRecipe& recipe) const { return draw(test::fastest_isa(), {recipe}); }
 
   int h, w;
-  std::vector<std::uint8_t> pictures, folder, painted, painted_masks;
+  Array<std::uint8_t> pictures, folder, painted, painted_masks;
 };
 
 double normalised(double level, int c) {
@@ -90,7 +95,7 @@ double normalised(double level, int c) {
 
 /// A picture of random size and place, every number different from its default.
 TripletRecipe random_recipe(std::uint64_t sample, int h, int w) {
-  const std::vector<float> u = test::random_floats(80, 1000 + sample);  // in [−1, 1)
+  const Array<float> u = test::random_floats(80, 1000 + sample);  // in [−1, 1)
   std::size_t next = 0;
   const auto draw = [&](float middle, float reach) { return middle + reach * u[next++]; };
   TripletRecipe r;
@@ -144,8 +149,8 @@ TripletRecipe random_recipe(std::uint64_t sample, int h, int w) {
   return r;
 }
 
-std::vector<TripletRecipe> random_recipes(int count, int h, int w) {
-  std::vector<TripletRecipe> recipes;
+Array<TripletRecipe> random_recipes(int count, int h, int w) {
+  Array<TripletRecipe> recipes;
   for (int i = 0; i < count; ++i) recipes.push_back(random_recipe(static_cast<std::uint64_t>(i), h, w));
   return recipes;
 }
@@ -361,7 +366,7 @@ TEST(Triplet, MatchesThePlainTwin) {
     const Scene scene(h, w);
     const int count = 48;  // each mask kind with each source
     const auto recipes = random_recipes(count, h, w);
-    const Drawn drawn = scene.draw(cpu_isa(), recipes);
+    const Drawn drawn = scene.draw(test::fastest_isa(), recipes);
     for (int i = 0; i < count; ++i) {
       const TripletRecipe& r = recipes[static_cast<std::size_t>(i)];
       const PlainTable table({r.seed, RandomStream::texture, r.step}, 0);
@@ -484,7 +489,7 @@ TEST(Triplet, MasksMatchTheirFormulas) {
 TEST(Triplet, PerlinMasksAreThoseOfThePerlinKernel) {
   const int h = 64, w = 90, n = 12;
   const Scene scene(h, w);
-  std::vector<TripletRecipe> recipes(n);
+  Array<TripletRecipe> recipes(n);
   PerlinConfig config;
   config.max_exponent = 2;
   config.max_tries = 30;
@@ -494,7 +499,7 @@ TEST(Triplet, PerlinMasksAreThoseOfThePerlinKernel) {
     recipes[i].mask.kind = MaskKind::perlin;
     recipes[i].mask.perlin = config;
   }
-  std::vector<std::uint8_t> expected(static_cast<std::size_t>(n * h * w));
+  Array<std::uint8_t> expected(static_cast<std::size_t>(n * h * w));
   PerlinMaskArgs args;
   args.n = n;
   args.h = h;
@@ -503,8 +508,8 @@ TEST(Triplet, PerlinMasksAreThoseOfThePerlinKernel) {
   args.seed = 5;
   args.first_sample = 40;
   args.mask = expected.data();
-  cpu::perlin_mask(args);
-  EXPECT_EQ(scene.draw(cpu_isa(), recipes).mask, expected);
+  DDPMTS_RUN_KERNEL(test::fastest_isa(), perlin_mask, args);
+  EXPECT_EQ(scene.draw(test::fastest_isa(), recipes).mask, expected);
 }
 
 TEST(Triplet, AWindowConfinesPerlinNoise) {
@@ -679,15 +684,16 @@ TEST(Triplet, TheIdentityRecipeReturnsThePicture) {
       TripletRecipe r;
       r.picture = 2;
       r.border = static_cast<BorderRule>(border);
+      const Array<TripletRecipe> recipes{r};
       TripletArgs args;
       args.n = 1;
       args.h = h;
       args.w = w;
       args.pictures = scene.pictures.data();
-      args.recipes = &r;
+      args.recipes = recipes.data();
       const auto size = static_cast<std::size_t>(h * w * 3);
-      std::vector<float> normal(size), defective(size);
-      std::vector<std::uint8_t> mask(size / 3, 9);
+      Array<float> normal(size), defective(size);
+      Array<std::uint8_t> mask(size / 3, 9);
       args.normal = normal.data();
       args.defective = defective.data();
       args.mask = mask.data();
@@ -695,7 +701,7 @@ TEST(Triplet, TheIdentityRecipeReturnsThePicture) {
         args.mean[c] = 0;
         args.std[c] = 1;
       }
-      cpu::triplet(args);
+      DDPMTS_RUN_KERNEL(test::fastest_isa(), triplet, args);
       for (std::size_t i = 0; i < size; ++i) {
         ASSERT_EQ(normal[i],
                   static_cast<float>(scene.pictures[2 * size + i]) * static_cast<float>(1 / 255.0));
@@ -710,14 +716,14 @@ TEST(Triplet, NoOpacityMeansNoChange) {
   const Scene scene(48, 48);
   auto recipes = random_recipes(24, 48, 48);
   for (TripletRecipe& r : recipes) r.opacity = 0;
-  const Drawn drawn = scene.draw(cpu_isa(), recipes);
+  const Drawn drawn = scene.draw(test::fastest_isa(), recipes);
   EXPECT_EQ(drawn.defective.bytes(), drawn.normal.bytes());
   EXPECT_GT(std::count(drawn.mask.begin(), drawn.mask.end(), 1), 0);
 }
 
 TEST(Triplet, NothingChangesOutsideTheMask) {
   const Scene scene(48, 48);
-  const Drawn drawn = scene.draw(cpu_isa(), random_recipes(48, 48, 48));
+  const Drawn drawn = scene.draw(test::fastest_isa(), random_recipes(48, 48, 48));
   int changed_inside = 0;
   for (std::size_t p = 0; p < drawn.mask.size(); ++p) {
     for (std::size_t c = 0; c < 3; ++c) {
@@ -736,8 +742,8 @@ TEST(Triplet, NothingChangesOutsideTheMask) {
 TEST(Triplet, Bf16AndPaddingChannels) {
   const Scene scene(31, 29);
   const auto recipes = random_recipes(24, 31, 29);
-  const Drawn plain = scene.draw(cpu_isa(), recipes);
-  const Drawn padded = scene.draw(cpu_isa(), recipes, DType::bf16, 8);
+  const Drawn plain = scene.draw(test::fastest_isa(), recipes);
+  const Drawn padded = scene.draw(test::fastest_isa(), recipes, DType::bf16, 8);
   EXPECT_EQ(padded.mask, plain.mask);
   for (std::size_t p = 0; p < plain.mask.size(); ++p) {
     for (std::size_t c = 0; c < 8; ++c) {
@@ -749,6 +755,29 @@ TEST(Triplet, Bf16AndPaddingChannels) {
   }
 }
 
+// The bits themselves, drawn on the CPU: CPUs, GPUs and the host shim all draw these. Every mask kind with every source, with
+// noise, blur, retries, discs and clearing.
+TEST(Triplet, SameBitsOnEveryDevice) {
+  const int h = 37, w = 75;
+  const Scene scene(h, w);
+  auto recipes = random_recipes(48, h, w);
+  for (std::size_t i = 0; i < recipes.size(); ++i) {
+    if (i % 2 == 0) recipes[i].noise_sigma = 15;
+    recipes[i].noise_is_grey = i % 4 == 0;
+    if (i % 3 == 1) recipes[i].min_visible_change = 25;
+    recipes[i].mask.perlin.max_tries = 2;
+    if (i % 7 == 0) recipes[i].mask.perlin.threshold = recipes[i].mask.threshold = 0.95f;  // most stay empty
+  }
+  test::for_each_isa([&](CpuIsa isa) {
+    const Drawn drawn = scene.draw(isa, recipes, DType::bf16, 8);
+    EXPECT_EQ(test::hash_of(drawn.mask.data(), drawn.mask.size()), 0x805ede49d73c52d6u);
+    EXPECT_EQ(test::hash_of(drawn.normal.bytes().data(), drawn.normal.bytes().size()), 0x2a0a11dd0f2f8e09u);
+    EXPECT_EQ(test::hash_of(drawn.defective.bytes().data(), drawn.defective.bytes().size()),
+              0x21ec550ccec35f66u);
+  });
+}
+
+#if DDPMTS_CPU_TESTS
 TEST(Triplet, SameBitsOnEveryInstructionSetAndThreadCount) {
   const int threads = omp_get_max_threads();
   for (const auto& [h, w] : {std::pair{64, 64}, {65, 33}, {1, 1}, {3, 523}}) {
@@ -771,20 +800,21 @@ TEST(Triplet, SameBitsOnEveryInstructionSetAndThreadCount) {
   }
   omp_set_num_threads(threads);
 }
+#endif
 
 TEST(Triplet, RefusesWrongArguments) {
   TripletArgs args;
   args.h = args.w = 8;
   args.channels = 2;
-  EXPECT_THROW(cpu::triplet(args), std::invalid_argument);
+  EXPECT_THROW(DDPMTS_RUN_KERNEL(test::fastest_isa(), triplet, args), std::invalid_argument);
   args.channels = 3;
   args.type = DType::u8;
-  EXPECT_THROW(cpu::triplet(args), std::invalid_argument);
+  EXPECT_THROW(DDPMTS_RUN_KERNEL(test::fastest_isa(), triplet, args), std::invalid_argument);
   args.type = DType::f32;
   args.w = 0;
-  EXPECT_THROW(cpu::triplet(args), std::invalid_argument);
+  EXPECT_THROW(DDPMTS_RUN_KERNEL(test::fastest_isa(), triplet, args), std::invalid_argument);
   args.w = 8;
-  EXPECT_NO_THROW(cpu::triplet(args));  // no pictures, nothing to do
+  EXPECT_NO_THROW(DDPMTS_RUN_KERNEL(test::fastest_isa(), triplet, args));  // no pictures, nothing to do
 }
 
 TEST(TripletMath, PowersOfTwo) {

@@ -1,0 +1,39 @@
+// Streams and library handles.
+//
+// All work on a device goes to one stream, whichever thread enqueues it: a block that one thread gives back to the
+// allocator can be handed to another at once, because whatever still reads it comes earlier in the same stream. Handles
+// are a thread's own, as cuDNN asks.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "engine/primitives.h"
+
+struct cudnnContext;
+
+namespace ddpmts::cuda {
+
+/// The device's stream, made at first use (non-blocking). Makes the device the calling thread's current one. Throws
+/// DeviceError with the whole reason where the device cannot be used (availability.h).
+cudaStream_t stream(int device);
+inline kernels::Stream kernel_stream(int device) { return {stream(device)}; }
+
+/// The calling thread's cuDNN handle on the device's stream.
+cudnnContext* cudnn_handle(int device);
+
+/// Compute capability of a usable device, 10·major + minor.
+int compute_capability(int device);
+
+/// Throws DeviceError, with the remedy, where `type` is bf16 and the GPU has no bf16 arithmetic (before sm_80).
+void require_arithmetic(int device, DType type);
+
+/// A range in the profiler's timeline, as long as it lives.
+class ProfilerRange {
+ public:
+  explicit ProfilerRange(const char* name);
+  ~ProfilerRange();
+  ProfilerRange(const ProfilerRange&) = delete;
+  ProfilerRange& operator=(const ProfilerRange&) = delete;
+};
+
+}  // namespace ddpmts::cuda
