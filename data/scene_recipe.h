@@ -1,11 +1,11 @@
-// What made-up scenes a teacher learns from, and how they are looked at. Scene i of a seed is always the same; kernels/scene.h
-// turns it into pixels.
+// What made-up scenes a teacher learns from, and how they are looked at. Scene i of a seed is always the same;
+// kernels/scene_views.h turns it into pixels.
 #pragma once
 
 #include <array>
 #include <cstdint>
 
-#include "kernels/scene.h"
+#include "kernels/scene_views.h"
 
 namespace ddpmts {
 

@@ -2,6 +2,7 @@
 
 #include "engine/primitives.h"
 #include "kernels/contrastive_loss.h"
+#include "kernels/normalize_rows.h"
 
 namespace ddpmts {
 

@@ -1,19 +1,33 @@
-// Per-sample formulas of scene.h: fields, how a material blends them, how far inside a shape a place lies, light. Bit-exact
-// across devices and instruction sets, as perlin_math.h.
+// Per-sample formulas of scene_views.h: fields, how a material blends them, how far inside a shape a place lies, light, and a
+// view's blur. Bit-exact across devices and instruction sets, as perlin_math.h. The noise table is any type with NoiseTable's
+// members: on a device its arrays are views of shared memory.
 #pragma once
 
 #include <math.h>
 
-#include "kernels/scene.h"
+#include "kernels/scene_views.h"
 #include "kernels/texture_math.h"
 #include "kernels/triplet_math.h"
+
+#define DDPMTS_UNROLL_PRAGMA(text) _Pragma(#text)
+#if defined(__CUDA_ARCH__)
+#define DDPMTS_UNROLL(count) DDPMTS_UNROLL_PRAGMA(unroll)
+#elif defined(__CUDACC__)  // nvcc's pass for the host, which knows neither
+#define DDPMTS_UNROLL(count)
+#else
+#define DDPMTS_UNROLL(count) DDPMTS_UNROLL_PRAGMA(GCC unroll count)
+#endif
 
 namespace ddpmts::kernels {
 
 /// The four samples of a pixel, in pixels from its centre: a square turned so that no two share a row or column.
 constexpr int kSceneTaps = 4;
-constexpr float kSceneTapX[kSceneTaps] = {-0.375f, 0.125f, 0.375f, -0.125f};
-constexpr float kSceneTapY[kSceneTaps] = {-0.125f, -0.375f, 0.125f, 0.375f};
+DDPMTS_HD float scene_tap_x(int tap) {
+  return tap == 0 ? -0.375f : tap == 1 ? 0.125f : tap == 2 ? 0.375f : -0.125f;
+}
+DDPMTS_HD float scene_tap_y(int tap) {
+  return tap == 0 ? -0.125f : tap == 1 ? -0.375f : tap == 2 ? 0.125f : 0.375f;
+}
 
 DDPMTS_HD float smaller_of(float a, float b) { return a < b ? a : b; }
 DDPMTS_HD float larger_of(float a, float b) { return a > b ? a : b; }
@@ -37,13 +51,14 @@ DDPMTS_HD float square_value(int column, int row) {
 struct NearestTwo {
   float first, second, value;
 };
-DDPMTS_HD NearestTwo nearest_two(const NoiseTable& table, float u, float v) {
+template <class Table>
+DDPMTS_HD NearestTwo nearest_two(const Table& table, float u, float v) {
   const int column = floor_to_int(u);
   const int row = floor_to_int(v);
   NearestTwo nearest{8.0f, 8.0f, 0.0f};
-#pragma GCC unroll 3
+  DDPMTS_UNROLL(3)
   for (int dy = -1; dy <= 1; ++dy) {
-#pragma GCC unroll 3
+    DDPMTS_UNROLL(3)
     for (int dx = -1; dx <= 1; ++dx) {
       const int at = noise_index(column + dx, row + dy);
       const float to_x = static_cast<float>(column + dx) + table.offset_x[at] - u;
@@ -58,13 +73,14 @@ DDPMTS_HD NearestTwo nearest_two(const NoiseTable& table, float u, float v) {
   return nearest;
 }
 
-DDPMTS_HD float dots_at(const FieldRecipe& field, const NoiseTable& table, float u, float v) {
+template <class Table>
+DDPMTS_HD float dots_at(const FieldRecipe& field, const Table& table, float u, float v) {
   const int column = floor_to_int(u);
   const int row = floor_to_int(v);
   float highest = 0.0f;
-#pragma GCC unroll 3
+  DDPMTS_UNROLL(3)
   for (int dy = -1; dy <= 1; ++dy) {
-#pragma GCC unroll 3
+    DDPMTS_UNROLL(3)
     for (int dx = -1; dx <= 1; ++dx) {
       const int at = noise_index(column + dx, row + dy);
       const float to_x = static_cast<float>(column + dx) + table.offset_x[at] - u;
@@ -78,13 +94,14 @@ DDPMTS_HD float dots_at(const FieldRecipe& field, const NoiseTable& table, float
   return highest;
 }
 
-DDPMTS_HD float fibres_at(const FieldRecipe& field, const NoiseTable& table, float u, float v) {
+template <class Table>
+DDPMTS_HD float fibres_at(const FieldRecipe& field, const Table& table, float u, float v) {
   const int column = floor_to_int(u);
   const int row = floor_to_int(v);
   float highest = 0.0f;
-#pragma GCC unroll 3
+  DDPMTS_UNROLL(3)
   for (int dy = -1; dy <= 1; ++dy) {
-#pragma GCC unroll 3
+    DDPMTS_UNROLL(3)
     for (int dx = -1; dx <= 1; ++dx) {
       const int at = noise_index(column + dx, row + dy);
       const float to_x = static_cast<float>(column + dx) + table.offset_x[at] - u;
@@ -102,7 +119,8 @@ DDPMTS_HD float fibres_at(const FieldRecipe& field, const NoiseTable& table, flo
   return highest;
 }
 
-DDPMTS_HD float bricks_at(const FieldRecipe& field, const NoiseTable& table, float u, float v) {
+template <class Table>
+DDPMTS_HD float bricks_at(const FieldRecipe& field, const Table& table, float u, float v) {
   const int row = floor_to_int(v);
   const float along = u + field.p * static_cast<float>(row);
   const int column = floor_to_int(along);
@@ -122,7 +140,7 @@ DDPMTS_HD float weave_at(const FieldRecipe& field, float u, float v) {
 
 DDPMTS_HD float folds_at(const FieldRecipe& field, float u, float v) {
   float x = 0.5f * u, y = 0.5f * v;
-#pragma GCC unroll 5
+  DDPMTS_UNROLL(5)
   for (int i = 0; i < 5; ++i) {
     const float folded_x = absolute(x) - field.p;
     const float folded_y = absolute(y) - field.q;
@@ -135,7 +153,7 @@ DDPMTS_HD float folds_at(const FieldRecipe& field, float u, float v) {
 DDPMTS_HD float julia_at(const FieldRecipe& field, float u, float v) {
   float x = u, y = v;
   float to_zero = 4.0f, to_axes = 4.0f;
-#pragma GCC unroll 14
+  DDPMTS_UNROLL(14)
   for (int i = 0; i < 14; ++i) {
     const float next_x = x * x - y * y + field.p;
     const float next_y = 2.0f * x * y + field.q;
@@ -149,8 +167,8 @@ DDPMTS_HD float julia_at(const FieldRecipe& field, float u, float v) {
 }
 
 /// The field before contrast at (u, v) in its own units.
-template <FieldKind kKind>
-DDPMTS_HD float raw_field(const FieldRecipe& field, const NoiseTable& table, float u, float v) {
+template <FieldKind kKind, class Table>
+DDPMTS_HD float raw_field(const FieldRecipe& field, const Table& table, float u, float v) {
   if constexpr (kKind == FieldKind::clouds) {
     return 0.5f + 0.9f * fractal_at(table, u, v, field.detail);
   } else if constexpr (kKind == FieldKind::ridges) {
@@ -189,16 +207,18 @@ DDPMTS_HD float raw_field(const FieldRecipe& field, const NoiseTable& table, flo
 }
 
 /// How far slow noise displaces a place (u, v) of the field along u and along v.
-DDPMTS_HD float warp_u(const FieldRecipe& field, const NoiseTable& table, float u, float v) {
+template <class Table>
+DDPMTS_HD float warp_u(const FieldRecipe& field, const Table& table, float u, float v) {
   return field.warp * noise_at(table, 0.37f * u + 3.1f, 0.37f * v + 8.2f);
 }
-DDPMTS_HD float warp_v(const FieldRecipe& field, const NoiseTable& table, float u, float v) {
+template <class Table>
+DDPMTS_HD float warp_v(const FieldRecipe& field, const Table& table, float u, float v) {
   return field.warp * noise_at(table, 0.37f * u + 19.4f, 0.37f * v + 27.6f);
 }
 
 /// The field at (u, v) in its own units, in [0, 1].
-template <FieldKind kKind>
-DDPMTS_HD float field_at(const FieldRecipe& field, const NoiseTable& table, float u, float v) {
+template <FieldKind kKind, class Table>
+DDPMTS_HD float field_at(const FieldRecipe& field, const Table& table, float u, float v) {
   return clamp_to((raw_field<kKind>(field, table, u, v) - field.middle) * field.sharpness + 0.5f, 0.0f, 1.0f);
 }
 
@@ -237,7 +257,7 @@ DDPMTS_HD float palette_at(const MaterialRecipe& material, int c, float value) {
 DDPMTS_HD float cosine_of_multiple(float u, float v, float radius, int sides) {
   const float unit_x = u / (radius + 1e-6f), unit_y = v / (radius + 1e-6f);
   float x = unit_x, y = unit_y;
-#pragma GCC unroll 7
+  DDPMTS_UNROLL(7)
   for (int i = 2; i <= kMaxSides; ++i) {
     const float next_x = x * unit_x - y * unit_y;
     const float next_y = x * unit_y + y * unit_x;
@@ -260,7 +280,7 @@ DDPMTS_HD float inside_shape(const ShapeRecipe& shape, float u, float v) {
            smaller_of(larger_of(over_u, over_v), 0.0f);
   } else if constexpr (kKind == ShapeKind::polygon) {
     float farthest = -8.0f;
-#pragma GCC unroll 8
+    DDPMTS_UNROLL(8)
     for (int k = 0; k < kMaxSides; ++k) {
       farthest = larger_of(farthest, shape.normal_x[k] * u + shape.normal_y[k] * v);
     }
@@ -307,4 +327,24 @@ DDPMTS_HD float in_period(float x, float period) {
   return period > 0.0f ? wrapped : x;
 }
 
+/// A view's blur: the weights of a pixel and of its neighbours 1 … kMaxSceneBlur on either side.
+struct SceneBlur {
+  float weight[kMaxSceneBlur + 1];
+};
+DDPMTS_HD SceneBlur scene_blur(float sigma) {
+  SceneBlur blur;
+  float total = 0.0f;
+  DDPMTS_UNROLL(5)
+  for (int d = 0; d <= kMaxSceneBlur; ++d) {
+    blur.weight[d] = exp2_of(-0.72134752f * static_cast<float>(d * d) / (sigma * sigma));  // e^(−d²/2σ²)
+    total += d == 0 ? blur.weight[d] : 2.0f * blur.weight[d];
+  }
+  DDPMTS_UNROLL(5)
+  for (int d = 0; d <= kMaxSceneBlur; ++d) blur.weight[d] /= total;
+  return blur;
+}
+
 }  // namespace ddpmts::kernels
+
+#undef DDPMTS_UNROLL
+#undef DDPMTS_UNROLL_PRAGMA

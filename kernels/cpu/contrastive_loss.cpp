@@ -1,7 +1,7 @@
-// The contrastive loss, the normalisation before it, and their gradients (contract: kernels/contrastive_loss.h).
+// The contrastive loss and its gradient (contract: kernels/contrastive_loss.h).
 // Layout: threads share rows; sums in f32 lanes within a row, in f64 over the rows in order.
 // Bytes moved: see the contract. A few hundred rows: everything stays in the second cache.
-// Variants: x in f32 or bf16.
+// Variants: none.
 #include "kernels/contrastive_loss.h"
 
 #include <stdexcept>
@@ -11,55 +11,7 @@
 namespace ddpmts::kernels::cpu::DDPMTS_ISA {
 namespace {
 
-constexpr float kLeastSquare = 1e-24f;    // of a row's length, below which the row counts as zero
 constexpr std::int64_t kSmall = 1 << 15;  // elements below which one thread is faster than two
-
-template <class T>
-void normalize_forward(const NormalizeRowsArgs& args) {
-#pragma omp parallel for schedule(static) if (args.rows * args.columns >= kSmall)
-  for (std::int64_t r = 0; r < args.rows; ++r) {
-    const T* x = static_cast<const T*>(args.x) + r * args.columns;
-    float* y = args.y + r * args.columns;
-    Floats squares{};
-    for_each_vector(args.columns, [&](std::int64_t c, std::int64_t n) DDPMTS_INLINE_LAMBDA {
-      const Floats value = load_upto(x + c, n);
-      squares += value * value;
-    });
-    const float square = sum_lanes(squares);
-    const float inverse = square < kLeastSquare ? 0.0f : 1.0f / __builtin_sqrtf(square);
-    args.inverse_norms[r] = inverse;
-    for_each_vector(args.columns, [&](std::int64_t c, std::int64_t n) DDPMTS_INLINE_LAMBDA {
-      store_upto(y + c, load_upto(x + c, n) * inverse, n);
-    });
-  }
-}
-
-template <class T>
-void normalize_backward(const NormalizeRowsArgs& args) {
-#pragma omp parallel for schedule(static) if (args.rows * args.columns >= kSmall)
-  for (std::int64_t r = 0; r < args.rows; ++r) {
-    const float* y = args.y + r * args.columns;
-    const float* dy = args.dy + r * args.columns;
-    T* dx = static_cast<T*>(args.dx) + r * args.columns;
-    Floats dots{};
-    for_each_vector(args.columns, [&](std::int64_t c, std::int64_t n) DDPMTS_INLINE_LAMBDA {
-      dots += load_upto(y + c, n) * load_upto(dy + c, n);
-    });
-    const float dot = sum_lanes(dots), inverse = args.inverse_norms[r];
-    for_each_vector(args.columns, [&](std::int64_t c, std::int64_t n) DDPMTS_INLINE_LAMBDA {
-      store_upto(dx + c, inverse * (load_upto(dy + c, n) - dot * load_upto(y + c, n)), n);
-    });
-  }
-}
-
-void check(const NormalizeRowsArgs& args) {
-  if (args.type != DType::f32 && args.type != DType::bf16) {
-    throw std::invalid_argument("normalize_rows: x must be f32 or bf16");
-  }
-  if (args.rows < 0 || args.columns < 1) {
-    throw std::invalid_argument("normalize_rows: a row must have at least one column");
-  }
-}
 
 /// e^((s − 1)/τ); cosines that rounding has put above 1 count as 1.
 DDPMTS_INLINE Floats exponential(Floats s, float inverse_temperature) {
@@ -138,18 +90,6 @@ void check(const ContrastiveLossArgs& args) {
 }
 
 }  // namespace
-
-void normalize_rows_forward(const NormalizeRowsArgs& args) {
-  check(args);
-  with_float_type(args.type,
-                  [&](auto zero) DDPMTS_INLINE_LAMBDA { normalize_forward<decltype(zero)>(args); });
-}
-
-void normalize_rows_backward(const NormalizeRowsArgs& args) {
-  check(args);
-  with_float_type(args.type,
-                  [&](auto zero) DDPMTS_INLINE_LAMBDA { normalize_backward<decltype(zero)>(args); });
-}
 
 void contrastive_loss_forward(const ContrastiveLossArgs& args) {
   check(args);

@@ -1,7 +1,7 @@
 // Views of scenes on the CPU: one view a thread, in chunks of pixels that stay in the cache. For each of the four samples: which
 // leaf lies on top, then the materials one after the other, each for the places that show it, gathered side by side.
-// Layout and bytes: see scene.h. Loops are vectorised.
-#include "kernels/scene.h"
+// Layout and bytes: see scene_views.h. Loops are vectorised.
+#include "kernels/scene_views.h"
 
 #include <stdexcept>
 
@@ -254,7 +254,7 @@ void draw_scene(const SceneRecipe& scene, const NoiseTable& table, const Affine&
       Row xs, ys;
 #pragma omp simd
       for (int k = 0; k < count; ++k) {
-        const float x = column[k] + kSceneTapX[tap], y = line[k] + kSceneTapY[tap];
+        const float x = column[k] + scene_tap_x(tap), y = line[k] + scene_tap_y(tap);
         xs[k] = place.xx * x + place.xy * y + place.x0;
         ys[k] = place.yx * x + place.yy * y + place.y0;
       }
@@ -285,16 +285,11 @@ void blur_axis(const float* weights, const float* from, int lines, int line_step
 }
 
 void blur(float sigma, int h, int w, float* levels, float* scratch) {
-  float weights[kMaxSceneBlur + 1], total = 0.0f;
-  for (int d = 0; d <= kMaxSceneBlur; ++d) {
-    weights[d] = exp2_of(-0.72134752f * static_cast<float>(d * d) / (sigma * sigma));  // e^(−d²/2σ²)
-    total += d == 0 ? weights[d] : 2.0f * weights[d];
-  }
-  for (float& weight : weights) weight /= total;
+  const SceneBlur weights = scene_blur(sigma);
   for (int c = 0; c < 3; ++c) {
     float* plane = levels + static_cast<std::int64_t>(c) * h * w;
-    blur_axis(weights, plane, h, w, w, 1, scratch);
-    blur_axis(weights, scratch, w, 1, h, w, plane);
+    blur_axis(weights.weight, plane, h, w, w, 1, scratch);
+    blur_axis(weights.weight, scratch, w, 1, h, w, plane);
   }
 }
 

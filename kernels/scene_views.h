@@ -124,12 +124,13 @@ static_assert(std::is_trivially_copyable_v<SceneViewRecipe>);
 struct SceneViewsArgs {
   std::int64_t n = 0, h = 0, w = 0;
   std::int64_t scene_count = 0;
-  const SceneRecipe* scenes = nullptr;     ///< [scene_count]
-  const SceneViewRecipe* views = nullptr;  ///< [n]
+  const SceneRecipe* scenes = nullptr;     ///< [scene_count], in memory of the launcher's device
+  const SceneViewRecipe* views = nullptr;  ///< [n], likewise
   std::uint8_t* pictures = nullptr;        ///< [n, h, w, 3] out
 };
 
-/// Throws std::invalid_argument for sizes, counts or indices that do not fit.
+/// Throws std::invalid_argument for sizes that do not fit; on the CPU also for counts, indices and blurs in the recipes,
+/// which a CUDA launcher cannot read: there they must fit.
 DDPMTS_KERNEL(scene_views, SceneViewsArgs)
 
 }  // namespace ddpmts::kernels

@@ -1,16 +1,20 @@
-#include "kernels/scene.h"
-
-#include <omp.h>
+#include "kernels/scene_views.h"
 
 #include <complex>
 #include <numbers>
 #include <stdexcept>
 
 #include "kernels/scene_math.h"
-#include "tests/kernels/kernel_test.h"
+#include "tests/kernels/drawing_test.h"
+
+#if DDPMTS_CPU_TESTS
+#include <omp.h>
+#endif
 
 namespace ddpmts::kernels {
 namespace {
+
+using test::Array;
 
 /// Numbers for made-up recipes, one after the other.
 class Numbers {
@@ -19,7 +23,7 @@ class Numbers {
   float in(float low, float high) { return low + (high - low) * values_.at(next_++); }
 
  private:
-  std::vector<float> values_;
+  Array<float> values_;
   std::size_t next_ = 0;
 };
 
@@ -130,9 +134,9 @@ struct Drawing {
     args.pictures = pictures.data();
   }
   Drawing(const Drawing&) = delete;
-  std::vector<SceneRecipe> scenes;
-  std::vector<SceneViewRecipe> views;
-  std::vector<std::uint8_t> pictures;
+  Array<SceneRecipe> scenes;
+  Array<SceneViewRecipe> views;
+  Array<std::uint8_t> pictures;
   SceneViewsArgs args;
 };
 
@@ -237,8 +241,8 @@ std::vector<double> twin_of(const SceneRecipe& scene, const SceneViewRecipe& vie
   for (int y = 0; y < h; ++y) {
     for (int x = 0; x < w; ++x) {
       for (int tap = 0; tap < kSceneTaps; ++tap) {
-        const float at_x = static_cast<float>(x) + kSceneTapX[tap],
-                    at_y = static_cast<float>(y) + kSceneTapY[tap];
+        const float at_x = static_cast<float>(x) + scene_tap_x(tap),
+                    at_y = static_cast<float>(y) + scene_tap_y(tap);
         const Affine& a = view.place;
         const auto levels =
             sample(scene, table, a.xx * at_x + a.xy * at_y + a.x0, a.yx * at_x + a.yy * at_y + a.y0);
@@ -292,7 +296,7 @@ std::vector<double> twin_of(const SceneRecipe& scene, const SceneViewRecipe& vie
 TEST(SceneViews, MatchThePlainTwin) {
   for (const auto& [h, w] : {std::pair{1, 1}, {23, 37}, {30, 19}}) {
     Drawing drawing(h, w);
-    cpu::scene_views(drawing.args);
+    DDPMTS_RUN_KERNEL(test::fastest_isa(), scene_views, drawing.args);
     for (std::size_t i = 0; i < drawing.scenes.size(); ++i) {
       const std::vector<double> twin = twin_of(drawing.scenes[i], drawing.views[i], h, w);
       std::size_t off = 0;
@@ -306,6 +310,15 @@ TEST(SceneViews, MatchThePlainTwin) {
   }
 }
 
+TEST(SceneViews, SameBitsOnEveryDevice) {
+  test::for_each_isa([](CpuIsa isa) {
+    Drawing drawing(35, 40);  // several tiles and shares of a picture, none of them whole
+    DDPMTS_RUN_KERNEL(isa, scene_views, drawing.args);
+    EXPECT_EQ(test::hash_of(drawing.pictures.data(), drawing.pictures.size()), 0xada496a3cfa0d552u);
+  });
+}
+
+#if DDPMTS_CPU_TESTS
 TEST(SceneViews, SameBitsOnEveryInstructionSetAndThreadCount) {
   const int threads = omp_get_max_threads();
   Drawing expected(33, 47);
@@ -320,33 +333,44 @@ TEST(SceneViews, SameBitsOnEveryInstructionSetAndThreadCount) {
   });
   omp_set_num_threads(threads);
 }
+#endif
 
 TEST(SceneViews, AViewIsTheSameInAnyBatch) {
   Drawing batch(20, 20), alone(20, 20);
-  cpu::scene_views(batch.args);
+  DDPMTS_RUN_KERNEL(test::fastest_isa(), scene_views, batch.args);
   alone.args.n = 1;
   alone.args.views += 9;
-  cpu::scene_views(alone.args);
+  DDPMTS_RUN_KERNEL(test::fastest_isa(), scene_views, alone.args);
   constexpr std::size_t kBytes = 20 * 20 * 3;
   for (std::size_t e = 0; e < kBytes; ++e) EXPECT_EQ(alone.pictures[e], batch.pictures[9 * kBytes + e]);
 }
 
-TEST(SceneViews, RefuseWrongArguments) {
-  for (int wrong = 0; wrong < 9; ++wrong) {
+TEST(SceneViews, RefuseWrongSizes) {
+  for (int wrong = 0; wrong < 3; ++wrong) {
     Drawing drawing(4, 4, 2);
     if (wrong == 0) drawing.args.h = 0;
     if (wrong == 1) drawing.args.w = 5000;
     if (wrong == 2) drawing.args.n = -1;
-    if (wrong == 3) drawing.scenes[1].shapes = kMaxShapes + 1;
-    if (wrong == 4) drawing.scenes[1].shape[0].material = kMaxMaterials;
-    if (wrong == 5) drawing.views[1].scene = 2;
-    if (wrong == 6) drawing.views[0].scene = -1;
-    if (wrong == 7) drawing.views[1].blur = 2.1f;
-    if (wrong == 8) drawing.views[1].blur = std::nanf("");
-    if (wrong == 4) drawing.scenes[1].shapes = 1;
+    EXPECT_THROW(DDPMTS_RUN_KERNEL(CpuIsa::baseline, scene_views, drawing.args), std::invalid_argument)
+        << wrong;
+  }
+}
+
+#if DDPMTS_CPU_TESTS
+TEST(SceneViews, RefuseWrongRecipes) {
+  for (int wrong = 0; wrong < 6; ++wrong) {
+    Drawing drawing(4, 4, 2);
+    if (wrong == 0) drawing.scenes[1].shapes = kMaxShapes + 1;
+    if (wrong == 1) drawing.scenes[1].shape[0].material = kMaxMaterials;
+    if (wrong == 1) drawing.scenes[1].shapes = 1;
+    if (wrong == 2) drawing.views[1].scene = 2;
+    if (wrong == 3) drawing.views[0].scene = -1;
+    if (wrong == 4) drawing.views[1].blur = 2.1f;
+    if (wrong == 5) drawing.views[1].blur = std::nanf("");
     EXPECT_THROW(cpu::scene_views(drawing.args), std::invalid_argument) << wrong;
   }
 }
+#endif
 
 // ---- formulas ----
 
@@ -359,7 +383,7 @@ NoiseTable table_of(std::uint64_t step) {
 
 TEST(SceneMath, NearestTwoAreThoseOfAllPointsAround) {
   const NoiseTable table = table_of(1);
-  const std::vector<float> places = test::random_floats(400, 21, -20.0f, 20.0f);
+  const Array<float> places = test::random_floats(400, 21, -20.0f, 20.0f);
   for (std::size_t i = 0; i < places.size(); i += 2) {
     const float u = places[i], v = places[i + 1];
     std::vector<std::pair<double, double>> all;  // squared distance, value
@@ -386,7 +410,7 @@ TEST(SceneMath, NearestTwoAreThoseOfAllPointsAround) {
 
 TEST(SceneMath, JuliaFollowsTheComplexIteration) {
   FieldRecipe field;
-  const std::vector<float> numbers = test::random_floats(400, 22, -1.2f, 1.2f);
+  const Array<float> numbers = test::random_floats(400, 22, -1.2f, 1.2f);
   for (std::size_t i = 0; i < numbers.size(); i += 4) {
     field.p = numbers[i];
     field.q = numbers[i + 1];
@@ -435,7 +459,7 @@ TEST(SceneMath, ShapesAreWhatTheirNamesSay) {
 
 TEST(SceneMath, FieldsStayBetweenZeroAndOneAndAreNotFlat) {
   const NoiseTable table = table_of(2);
-  const std::vector<float> places = test::random_floats(2000, 23, -8.0f, 8.0f);
+  const Array<float> places = test::random_floats(2000, 23, -8.0f, 8.0f);
   for (int kind = 0; kind < kFieldKinds; ++kind) {
     FieldRecipe field;
     field.kind = static_cast<FieldKind>(kind);
