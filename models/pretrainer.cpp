@@ -130,12 +130,14 @@ Tensor draw_view_pairs(std::uint64_t seed, std::uint64_t first, std::int64_t cou
     }
   }
   const Tensor pictures = Tensor::empty({2 * count, size, size, 3}, DType::u8, device);
+  const Buffer scenes_there = upload<kernels::SceneRecipe>(scenes, device);
+  const Buffer views_there = upload<kernels::SceneViewRecipe>(views, device);
   kernels::SceneViewsArgs args;
   args.n = 2 * count;
   args.h = args.w = size;
   args.scene_count = count;
-  args.scenes = scenes.data();
-  args.views = views.data();
+  args.scenes = static_cast<const kernels::SceneRecipe*>(scenes_there.data());
+  args.views = static_cast<const kernels::SceneViewRecipe*>(views_there.data());
   args.pictures = pictures.data<std::uint8_t>();
   DDPMTS_LAUNCH(device, scene_views, args);
   return pictures;
