@@ -131,6 +131,12 @@ Model load_model(const std::filesystem::path& path, const std::string& precision
       std::make_unique<Detector>(NamedTensors(file, WeightOrder::krsc, "teacher."),
                                  NamedTensors(file, WeightOrder::krsc), config, maps, memory_vectors, device);
   model.run_configuration = metadata("run");
+  if (!json::accept(model.run_configuration)) {
+    throw FileError(
+        fmt::format("{}: its record of the training is not JSON; train again or copy the file again",
+                    in_quotes(path)),
+        path);
+  }
   if (!model.probe_scores.empty()) {
     const std::int64_t size = model.detector->config().size;
     const Shape shape{static_cast<std::int64_t>(model.probe_scores.size()), size, size, 3};

@@ -242,6 +242,13 @@ TEST_F(ModelFile, GarbageDescriptionIsRefused) {
   }
 }
 
+TEST_F(ModelFile, GarbageRecordOfTheTrainingIsRefused) {
+  for (const char* text : {"", "{", "{\"steps\": 12} and more"}) {
+    expect_refused({"record of the training is not JSON"},
+                   [&](NamedTensorList&, Metadata& metadata) { metadata["run"] = text; });
+  }
+}
+
 TEST_F(ModelFile, DescriptionOutOfRangeIsRefused) {
   for (const std::int64_t size : {0, -64, 65}) {
     expect_description_refused(std::to_string(size), [&](json& d) { d["size"] = size; });
