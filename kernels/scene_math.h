@@ -9,15 +9,6 @@
 #include "kernels/texture_math.h"
 #include "kernels/triplet_math.h"
 
-#define DDPMTS_UNROLL_PRAGMA(text) _Pragma(#text)
-#if defined(__CUDA_ARCH__)
-#define DDPMTS_UNROLL(count) DDPMTS_UNROLL_PRAGMA(unroll)
-#elif defined(__CUDACC__)  // nvcc's pass for the host, which knows neither
-#define DDPMTS_UNROLL(count)
-#else
-#define DDPMTS_UNROLL(count) DDPMTS_UNROLL_PRAGMA(GCC unroll count)
-#endif
-
 namespace ddpmts::kernels {
 
 /// The four samples of a pixel, in pixels from its centre: a square turned so that no two share a row or column.
@@ -29,8 +20,6 @@ DDPMTS_HD float scene_tap_y(int tap) {
   return tap == 0 ? -0.125f : tap == 1 ? -0.375f : tap == 2 ? 0.125f : 0.375f;
 }
 
-DDPMTS_HD float smaller_of(float a, float b) { return a < b ? a : b; }
-DDPMTS_HD float larger_of(float a, float b) { return a > b ? a : b; }
 DDPMTS_HD float fraction_of(float x) { return x - static_cast<float>(floor_to_int(x)); }
 /// Smooth bump over one period: 0 at integers, 1 halfway.
 DDPMTS_HD float bump(float x) {
@@ -45,32 +34,6 @@ DDPMTS_HD float square_value(int column, int row) {
   h = (h ^ (h >> 15)) * 0x2C1B3C6Du;
   h = (h ^ (h >> 12)) * 0x297A2D39u;
   return uniform01(h ^ (h >> 15));
-}
-
-/// Squared distances to the nearest and the second nearest of the scattered points, and the nearest one's value in [0, 1].
-struct NearestTwo {
-  float first, second, value;
-};
-template <class Table>
-DDPMTS_HD NearestTwo nearest_two(const Table& table, float u, float v) {
-  const int column = floor_to_int(u);
-  const int row = floor_to_int(v);
-  NearestTwo nearest{8.0f, 8.0f, 0.0f};
-  DDPMTS_UNROLL(3)
-  for (int dy = -1; dy <= 1; ++dy) {
-    DDPMTS_UNROLL(3)
-    for (int dx = -1; dx <= 1; ++dx) {
-      const int at = noise_index(column + dx, row + dy);
-      const float to_x = static_cast<float>(column + dx) + table.offset_x[at] - u;
-      const float to_y = static_cast<float>(row + dy) + table.offset_y[at] - v;
-      const float squared = to_x * to_x + to_y * to_y;
-      const float cell_value = 0.5f + 0.5f * table.gradient_x[at];
-      nearest.second = smaller_of(nearest.second, larger_of(nearest.first, squared));
-      nearest.value = squared < nearest.first ? cell_value : nearest.value;
-      nearest.first = smaller_of(nearest.first, squared);
-    }
-  }
-  return nearest;
 }
 
 template <class Table>
@@ -331,13 +294,17 @@ DDPMTS_HD float in_period(float x, float period) {
 struct SceneBlur {
   float weight[kMaxSceneBlur + 1];
 };
+/// sigma in pixels, above 0, however small.
 DDPMTS_HD SceneBlur scene_blur(float sigma) {
   SceneBlur blur;
-  float total = 0.0f;
-  DDPMTS_UNROLL(5)
-  for (int d = 0; d <= kMaxSceneBlur; ++d) {
-    blur.weight[d] = exp2_of(-0.72134752f * static_cast<float>(d * d) / (sigma * sigma));  // e^(−d²/2σ²)
-    total += d == 0 ? blur.weight[d] : 2.0f * blur.weight[d];
+  blur.weight[0] = 1.0f;
+  float total = 1.0f;
+  DDPMTS_UNROLL(4)
+  for (int d = 1; d <= kMaxSceneBlur; ++d) {
+    const float exponent = -0.72134752f * static_cast<float>(d * d) / (sigma * sigma);  // −d²/2σ² in octaves
+    // exp2_of goes no further down than 2^−100, which beside 1 is nothing; a σ² that rounds to 0 gives −∞.
+    blur.weight[d] = exp2_of(larger_of(exponent, -100.0f));
+    total += 2.0f * blur.weight[d];
   }
   DDPMTS_UNROLL(5)
   for (int d = 0; d <= kMaxSceneBlur; ++d) blur.weight[d] /= total;
@@ -345,6 +312,3 @@ DDPMTS_HD SceneBlur scene_blur(float sigma) {
 }
 
 }  // namespace ddpmts::kernels
-
-#undef DDPMTS_UNROLL
-#undef DDPMTS_UNROLL_PRAGMA

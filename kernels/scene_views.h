@@ -8,6 +8,8 @@
 //   to the last bit on every instruction set.
 #pragma once
 
+#include <stdexcept>
+
 #include "kernels/triplet.h"
 
 namespace ddpmts::kernels {
@@ -129,8 +131,15 @@ struct SceneViewsArgs {
   std::uint8_t* pictures = nullptr;        ///< [n, h, w, 3] out
 };
 
-/// Throws std::invalid_argument for sizes that do not fit; on the CPU also for counts, indices and blurs in the recipes,
-/// which a CUDA launcher cannot read: there they must fit.
+/// Throws std::invalid_argument for sizes that do not fit: what every launcher does first.
+inline __attribute__((always_inline)) void check(const SceneViewsArgs& args) {
+  if (args.n < 0 || args.h < 1 || args.w < 1 || args.h > 4096 || args.w > 4096) {
+    throw std::invalid_argument("scene_views: height and width must lie in 1..4096");
+  }
+}
+
+/// The CPU also throws std::invalid_argument for counts, indices and blurs in the recipes, which a CUDA launcher cannot read:
+/// there they must fit. Beside the pictures, the CPU takes four arrays of one picture's size a thread, CUDA three a picture, f32.
 DDPMTS_KERNEL(scene_views, SceneViewsArgs)
 
 }  // namespace ddpmts::kernels

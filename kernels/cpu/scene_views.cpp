@@ -3,7 +3,7 @@
 // Layout and bytes: see scene_views.h. Loops are vectorised.
 #include "kernels/scene_views.h"
 
-#include <stdexcept>
+#include <omp.h>
 
 #include "kernels/cpu/simd.h"
 #include "kernels/scene_math.h"
@@ -349,10 +349,7 @@ void draw_view(const SceneViewsArgs& args, std::int64_t i, float* levels, float*
   finish(view, scene, h, w, levels, args.pictures + i * args.h * args.w * 3);
 }
 
-void check(const SceneViewsArgs& args) {
-  if (args.n < 0 || args.h < 1 || args.w < 1 || args.h > 4096 || args.w > 4096) {
-    throw std::invalid_argument("scene_views: height and width must lie in 1..4096");
-  }
+void check_recipes(const SceneViewsArgs& args) {
   for (std::int64_t s = 0; s < args.scene_count; ++s) {
     const SceneRecipe& scene = args.scenes[s];
     bool fits = scene.shapes >= 0 && scene.shapes <= kMaxShapes;
@@ -376,11 +373,13 @@ void check(const SceneViewsArgs& args) {
 
 void scene_views(const SceneViewsArgs& args) {
   check(args);
+  check_recipes(args);
   const std::int64_t pixels = args.h * args.w;
-  const Scratch<float> levels(4 * pixels * args.n);
-#pragma omp parallel for schedule(dynamic, 1)
+  const int threads = static_cast<int>(smaller(omp_get_max_threads(), larger(args.n, 1)));
+  const Scratch<float> levels(4 * pixels * threads);
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
   for (std::int64_t i = 0; i < args.n; ++i) {
-    float* own = levels.data() + 4 * pixels * i;
+    float* own = levels.data() + 4 * pixels * omp_get_thread_num();
     draw_view(args, i, own, own + 3 * pixels);
   }
 }

@@ -289,9 +289,7 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 void scene_views(const SceneViewsArgs& args, Stream stream) {
-  if (args.n < 0 || args.h < 1 || args.w < 1 || args.h > 4096 || args.w > 4096) {
-    throw std::invalid_argument("scene_views: height and width must lie in 1..4096");
-  }
+  check(args);
   if (args.n == 0) return;
   const std::int64_t pixels = args.h * args.w;
   float* levels = static_cast<float*>(

@@ -1,11 +1,10 @@
 #include "kernels/scene_views.h"
 
-#include <complex>
-#include <numbers>
+#include <array>
 #include <stdexcept>
 
-#include "kernels/scene_math.h"
 #include "tests/kernels/drawing_test.h"
+#include "tests/kernels/scene_formulas.h"
 
 #if DDPMTS_CPU_TESTS
 #include <omp.h>
@@ -14,6 +13,8 @@
 namespace ddpmts::kernels {
 namespace {
 
+using test::any_field;
+using test::any_inside;
 using test::Array;
 
 /// Numbers for made-up recipes, one after the other.
@@ -140,15 +141,7 @@ struct Drawing {
   SceneViewsArgs args;
 };
 
-// ---- the slow twin: one sample after the other, as the contract has it ----
-
-template <int kKind = 0>
-float any_field(const FieldRecipe& field, const NoiseTable& table, float u, float v) {
-  if constexpr (kKind + 1 < kFieldKinds) {
-    if (static_cast<int>(field.kind) != kKind) return any_field<kKind + 1>(field, table, u, v);
-  }
-  return field_at<static_cast<FieldKind>(kKind)>(field, table, u, v);
-}
+// ---- the slow twin: one sample after the other, as the contract has it; scene_math_test.cpp looks at the formulas ----
 
 float field_value(const FieldRecipe& field, const NoiseTable& table, float x, float y, float push) {
   const Affine& a = field.place;
@@ -180,14 +173,6 @@ float material_value(const MaterialRecipe& material, const NoiseTable& table, fl
       return b;
   }
   return -1.0f;
-}
-
-template <int kKind = 0>
-float any_inside(const ShapeRecipe& shape, float u, float v) {
-  if constexpr (kKind + 1 < kShapeKinds) {
-    if (static_cast<int>(shape.kind) != kKind) return any_inside<kKind + 1>(shape, u, v);
-  }
-  return inside_shape<static_cast<ShapeKind>(kKind)>(shape, u, v);
 }
 
 std::array<float, 3> sample(const SceneRecipe& scene, const NoiseTable& table, float x, float y) {
@@ -293,20 +278,36 @@ std::vector<double> twin_of(const SceneRecipe& scene, const SceneViewRecipe& vie
   return result;
 }
 
+void expect_like_twin(const Drawing& drawing, std::size_t i) {
+  const auto h = static_cast<int>(drawing.args.h), w = static_cast<int>(drawing.args.w);
+  const std::vector<double> twin = twin_of(drawing.scenes[i], drawing.views[i], h, w);
+  std::size_t off = 0;
+  for (std::size_t e = 0; e < twin.size(); ++e) {
+    off += std::abs(twin[e] - drawing.pictures[i * twin.size() + e]) <= 0.52 ? 0 : 1;
+  }
+  // A place on the very edge of a leaf may round to the other side where this file fuses multiplications.
+  EXPECT_LE(off, twin.size() / 200) << h << "x" << w << " scene " << i << " blur " << drawing.views[i].blur;
+}
+
 TEST(SceneViews, MatchThePlainTwin) {
   for (const auto& [h, w] : {std::pair{1, 1}, {23, 37}, {30, 19}}) {
     Drawing drawing(h, w);
     DDPMTS_RUN_KERNEL(test::fastest_isa(), scene_views, drawing.args);
     for (std::size_t i = 0; i < drawing.scenes.size(); ++i) {
-      const std::vector<double> twin = twin_of(drawing.scenes[i], drawing.views[i], h, w);
-      std::size_t off = 0;
-      for (std::size_t e = 0; e < twin.size(); ++e) {
-        off += std::abs(twin[e] - drawing.pictures[i * twin.size() + e]) > 0.52 ? 1 : 0;
-      }
-      // A place on the very edge of a leaf may round to the other side where this file fuses multiplications.
-      EXPECT_LE(off, twin.size() / 200) << h << "x" << w << " scene " << i;
+      expect_like_twin(drawing, i);
     }
     EXPECT_EQ(drawing.pictures.back(), 0xa5);
+  }
+}
+
+TEST(SceneViews, ABlurMayBeAsSmallAsItLikes) {
+  for (const float sigma : {1e-30f, 0.01f, 0.3f, 0.3005f}) {
+    test::for_each_isa([&](CpuIsa isa) {
+      Drawing drawing(19, 21, 3);
+      for (SceneViewRecipe& view : drawing.views) view.blur = sigma;
+      DDPMTS_RUN_KERNEL(isa, scene_views, drawing.args);
+      for (std::size_t i = 0; i < drawing.scenes.size(); ++i) expect_like_twin(drawing, i);
+    });
   }
 }
 
@@ -371,113 +372,6 @@ TEST(SceneViews, RefuseWrongRecipes) {
   }
 }
 #endif
-
-// ---- formulas ----
-
-NoiseTable table_of(std::uint64_t step) {
-  NoiseTable table;
-  const Philox random{3, RandomStream::texture, step};
-  for (int p = 0; p < kNoisePoints; ++p) noise_table_point(table, random, 0, p);
-  return table;
-}
-
-TEST(SceneMath, NearestTwoAreThoseOfAllPointsAround) {
-  const NoiseTable table = table_of(1);
-  const Array<float> places = test::random_floats(400, 21, -20.0f, 20.0f);
-  for (std::size_t i = 0; i < places.size(); i += 2) {
-    const float u = places[i], v = places[i + 1];
-    std::vector<std::pair<double, double>> all;  // squared distance, value
-    for (int row = static_cast<int>(v) - 4; row <= static_cast<int>(v) + 4; ++row) {
-      for (int column = static_cast<int>(u) - 4; column <= static_cast<int>(u) + 4; ++column) {
-        const auto at = static_cast<std::size_t>((row & 31) * 32 + (column & 31));
-        const double dx = column + static_cast<double>(table.offset_x[at]) - static_cast<double>(u);
-        const double dy = row + static_cast<double>(table.offset_y[at]) - static_cast<double>(v);
-        all.emplace_back(dx * dx + dy * dy, 0.5 + 0.5 * static_cast<double>(table.gradient_x[at]));
-      }
-    }
-    std::sort(all.begin(), all.end());
-    const NearestTwo nearest = nearest_two(table, u, v);
-    if (all[0].first < 1.0) {  // beyond, the nine cells looked at may not hold the nearest
-      EXPECT_NEAR(nearest.first, all[0].first, 1e-4);
-      EXPECT_NEAR(nearest.value, all[0].second, 1e-5);
-    }
-    if (all[1].first < 1.0) {
-      EXPECT_NEAR(nearest.second, all[1].first, 1e-4);
-    }
-    EXPECT_LE(nearest.first, nearest.second);
-  }
-}
-
-TEST(SceneMath, JuliaFollowsTheComplexIteration) {
-  FieldRecipe field;
-  const Array<float> numbers = test::random_floats(400, 22, -1.2f, 1.2f);
-  for (std::size_t i = 0; i < numbers.size(); i += 4) {
-    field.p = numbers[i];
-    field.q = numbers[i + 1];
-    std::complex<double> z(static_cast<double>(numbers[i + 2]), static_cast<double>(numbers[i + 3]));
-    const std::complex<double> c(static_cast<double>(field.p), static_cast<double>(field.q));
-    double to_zero = 4.0, to_axes = 4.0;
-    for (int k = 0; k < 14; ++k) {
-      const std::complex<double> next = z * z + c;
-      if (std::norm(next) < 16.0) z = next;
-      to_zero = std::min(to_zero, std::norm(z));
-      to_axes = std::min({to_axes, std::abs(z.real()), std::abs(z.imag())});
-    }
-    field.r = 0.0f;
-    EXPECT_NEAR(julia_at(field, numbers[i + 2], numbers[i + 3]), 1.0 / (1.0 + 4.0 * to_zero), 0.02);
-    field.r = 1.0f;
-    EXPECT_NEAR(julia_at(field, numbers[i + 2], numbers[i + 3]), 1.0 / (1.0 + 12.0 * to_axes), 0.02);
-  }
-}
-
-TEST(SceneMath, ShapesAreWhatTheirNamesSay) {
-  ShapeRecipe shape;
-  EXPECT_FLOAT_EQ(inside_shape<ShapeKind::ellipse>(shape, 0.6f, 0.8f), 0.0f);
-  shape.p = 0.25f;
-  EXPECT_FLOAT_EQ(inside_shape<ShapeKind::box>(shape, 1.0f, 0.5f), 0.0f);
-  const float corner = 0.75f + 0.25f * std::numbers::sqrt2_v<float> / 2.0f;
-  EXPECT_NEAR(inside_shape<ShapeKind::box>(shape, corner, corner), 0.0f, 1e-6f);
-  EXPECT_LT(inside_shape<ShapeKind::box>(shape, 1.0f, 1.0f), 0.0f);
-  EXPECT_NEAR(inside_shape<ShapeKind::ring>(shape, 0.0f, 0.5f), 0.0f, 1e-6f);
-  EXPECT_NEAR(inside_shape<ShapeKind::ring>(shape, 1.0f, 0.0f), 0.0f, 1e-6f);
-  EXPECT_LT(inside_shape<ShapeKind::ring>(shape, 0.0f, 0.0f), 0.0f);
-  EXPECT_FLOAT_EQ(inside_shape<ShapeKind::cross>(shape, 0.8f, 0.25f), 0.0f);
-  EXPECT_LT(inside_shape<ShapeKind::cross>(shape, 0.8f, 0.8f), 0.0f);
-  for (int side = 0; side < kMaxSides; ++side) {
-    shape.normal_x[side] = side % 2 == 0 ? 2.0f : -1.0f;  // −1 < u < 1/2
-    shape.normal_y[side] = 0.0f;
-  }
-  EXPECT_FLOAT_EQ(inside_shape<ShapeKind::polygon>(shape, 0.5f, 9.0f), 0.0f);
-  EXPECT_FLOAT_EQ(inside_shape<ShapeKind::polygon>(shape, -1.0f, 9.0f), 0.0f);
-  for (int sides = 2; sides <= kMaxSides; ++sides) {
-    for (const double angle : {0.0, 0.3, 1.1, 2.9, 4.4}) {
-      const auto u = static_cast<float>(0.7 * std::cos(angle)), v = static_cast<float>(0.7 * std::sin(angle));
-      EXPECT_NEAR(cosine_of_multiple(u, v, 0.7f, sides), std::cos(sides * angle), 1e-4);
-    }
-  }
-}
-
-TEST(SceneMath, FieldsStayBetweenZeroAndOneAndAreNotFlat) {
-  const NoiseTable table = table_of(2);
-  const Array<float> places = test::random_floats(2000, 23, -8.0f, 8.0f);
-  for (int kind = 0; kind < kFieldKinds; ++kind) {
-    FieldRecipe field;
-    field.kind = static_cast<FieldKind>(kind);
-    field.p = 0.4f;
-    field.q = 0.2f;
-    field.r = 0.6f;
-    field.s = 0.8f;
-    float lowest = 2.0f, highest = -1.0f;
-    for (std::size_t i = 0; i < places.size(); i += 2) {
-      const float value = any_field(field, table, places[i], places[i + 1]);
-      lowest = std::min(lowest, value);
-      highest = std::max(highest, value);
-    }
-    EXPECT_GE(lowest, 0.0f) << kind;
-    EXPECT_LE(highest, 1.0f) << kind;
-    EXPECT_GT(highest - lowest, 0.1f) << kind;
-  }
-}
 
 }  // namespace
 }  // namespace ddpmts::kernels
