@@ -5,6 +5,8 @@
 // Variants: none.
 #pragma once
 
+#include <stdexcept>
+
 #include "kernels/launch.h"
 
 namespace ddpmts::kernels {
@@ -22,7 +24,17 @@ struct ContrastiveLossArgs {
   float* similarities_grad = nullptr;
 };
 
-/// Sums run in a fixed order whatever the thread count. Throw std::invalid_argument for sizes that do not fit.
+/// Throws std::invalid_argument for sizes that do not fit: what every launcher does first.
+inline __attribute__((always_inline)) void check(const ContrastiveLossArgs& args) {
+  if (args.n < 4 || args.n % 2 != 0) {
+    throw std::invalid_argument("contrastive_loss: there must be at least two pairs of rows");
+  }
+  if (!(args.temperature >= 0.025f)) {
+    throw std::invalid_argument("contrastive_loss: the temperature must be at least 0.025");
+  }
+}
+
+/// Sums run in a fixed order whatever the thread count.
 DDPMTS_KERNEL(contrastive_loss_forward, ContrastiveLossArgs)
 DDPMTS_KERNEL(contrastive_loss_backward, ContrastiveLossArgs)
 

@@ -4,6 +4,8 @@
 // Variants: none.
 #pragma once
 
+#include <stdexcept>
+
 #include "kernels/launch.h"
 
 namespace ddpmts::kernels {
@@ -21,8 +23,17 @@ struct NormalizeRowsArgs {
   void* dx = nullptr;              ///< backward out: (dy − y·(y·dy))/|x|
 };
 
-/// A row of zeros stays one and has gradient 0. Sums run in a fixed order whatever the thread count. Throw
-/// std::invalid_argument for types and sizes that do not fit.
+/// Throws std::invalid_argument for types and sizes that do not fit: what every launcher does first.
+inline __attribute__((always_inline)) void check(const NormalizeRowsArgs& args) {
+  if (args.type != DType::f32 && args.type != DType::bf16) {
+    throw std::invalid_argument("normalize_rows: x must be f32 or bf16");
+  }
+  if (args.rows < 0 || args.columns < 1) {
+    throw std::invalid_argument("normalize_rows: a row must have at least one column");
+  }
+}
+
+/// A row of zeros stays one and has gradient 0. Sums run in a fixed order whatever the thread count.
 DDPMTS_KERNEL(normalize_rows_forward, NormalizeRowsArgs)
 DDPMTS_KERNEL(normalize_rows_backward, NormalizeRowsArgs)
 

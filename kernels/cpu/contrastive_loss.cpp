@@ -4,8 +4,6 @@
 // Variants: none.
 #include "kernels/contrastive_loss.h"
 
-#include <stdexcept>
-
 #include "kernels/cpu/vector_math.h"
 
 namespace ddpmts::kernels::cpu::DDPMTS_ISA {
@@ -77,15 +75,6 @@ void loss_backward(const ContrastiveLossArgs& args) {
     });
     gradient[partner_of(i, n)] -= 2.0f * scale;
     gradient[i] = 0.0f;
-  }
-}
-
-void check(const ContrastiveLossArgs& args) {
-  if (args.n < 4 || args.n % 2 != 0) {
-    throw std::invalid_argument("contrastive_loss: there must be at least two pairs of rows");
-  }
-  if (!(args.temperature >= 0.025f)) {
-    throw std::invalid_argument("contrastive_loss: the temperature must be at least 0.025");
   }
 }
 

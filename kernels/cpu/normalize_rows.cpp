@@ -4,8 +4,6 @@
 // Variants: x in f32 or bf16.
 #include "kernels/normalize_rows.h"
 
-#include <stdexcept>
-
 #include "kernels/cpu/vector_math.h"
 
 namespace ddpmts::kernels::cpu::DDPMTS_ISA {
@@ -48,15 +46,6 @@ void normalize_backward(const NormalizeRowsArgs& args) {
     for_each_vector(args.columns, [&](std::int64_t c, std::int64_t n) DDPMTS_INLINE_LAMBDA {
       store_upto(dx + c, inverse * (load_upto(dy + c, n) - dot * load_upto(y + c, n)), n);
     });
-  }
-}
-
-void check(const NormalizeRowsArgs& args) {
-  if (args.type != DType::f32 && args.type != DType::bf16) {
-    throw std::invalid_argument("normalize_rows: x must be f32 or bf16");
-  }
-  if (args.rows < 0 || args.columns < 1) {
-    throw std::invalid_argument("normalize_rows: a row must have at least one column");
   }
 }
 

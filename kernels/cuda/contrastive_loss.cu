@@ -15,14 +15,6 @@ constexpr int kWarpsPerBlock = kThreads / kWarp;
 constexpr int kWidth = 4;
 constexpr int kBlocksPerMultiprocessor = 8;
 
-/// Calls body(stretch) for the lane's parts of a row.
-template <class Body>
-__device__ __forceinline__ void for_each_part(std::int64_t n, bool aligned, Body body) {
-  for (std::int64_t c = threadIdx.x % kWarp * kWidth; c < n; c += kWarp * kWidth) {
-    body(stretch_of<kWidth>(c, n, aligned));
-  }
-}
-
 /// e^((s − 1)/τ); cosines that rounding has put above 1 count as 1.
 __device__ __forceinline__ float exponential(float s, float inverse_temperature) {
   const float below = s - 1.0f;
@@ -37,7 +29,7 @@ __global__ void __launch_bounds__(kThreads)
     forward_kernel(const __grid_constant__ ContrastiveLossArgs args, bool aligned, ReductionScratch scratch) {
   const std::int64_t n = args.n;
   const float inverse_temperature = 1.0f / args.temperature;
-  const bool is_first_lane = threadIdx.x % kWarp == 0;
+  const int lane = static_cast<int>(threadIdx.x % kWarp);
   double loss = 0.0, found = 0.0;  // of the warp's rows, in its first lane
   for (std::int64_t i = std::int64_t{blockIdx.x} * kWarpsPerBlock + threadIdx.x / kWarp; i < n;
        i += std::int64_t{gridDim.x} * kWarpsPerBlock) {
@@ -45,7 +37,7 @@ __global__ void __launch_bounds__(kThreads)
     const float to_partner = s[partner_of(i, n)];
     float sum = 0.0f;
     int as_similar = 0;
-    for_each_part(n, aligned, [&](const Stretch<kWidth>& here) {
+    for_each_stretch<kWidth>(lane, kWarp, n, aligned, [&](const Stretch<kWidth>& here) {
       const Floats<kWidth> value = here.read(s);
 #pragma unroll
       for (int k = 0; k < kWidth; ++k) {
@@ -56,7 +48,7 @@ __global__ void __launch_bounds__(kThreads)
     });
     sum = warp_sum(sum);
     as_similar = warp_sum(as_similar);
-    if (is_first_lane) {
+    if (lane == 0) {
       args.sums[i] = sum;
       loss += static_cast<double>(logf(sum)) + static_cast<double>((1.0f - to_partner) * inverse_temperature);
       found += as_similar == 1 ? 1.0 : 0.0;  // the partner itself
@@ -80,7 +72,8 @@ __global__ void __launch_bounds__(kThreads)
   const float scale = *args.grad_loss * inverse_temperature / static_cast<float>(n);
   const float own_share = scale / args.sums[i];
   const std::int64_t partner = partner_of(i, n);
-  for_each_part(n, aligned, [&](const Stretch<kWidth>& here) {
+  const int lane = static_cast<int>(threadIdx.x % kWarp);
+  for_each_stretch<kWidth>(lane, kWarp, n, aligned, [&](const Stretch<kWidth>& here) {
     Floats<kWidth> gradient = here.read(args.similarities + i * n);
     const Floats<kWidth> sums = here.read(args.sums);
 #pragma unroll
@@ -93,15 +86,6 @@ __global__ void __launch_bounds__(kThreads)
     }
     here.write(args.similarities_grad + i * n, gradient);
   });
-}
-
-void check(const ContrastiveLossArgs& args) {
-  if (args.n < 4 || args.n % 2 != 0) {
-    throw std::invalid_argument("contrastive_loss: there must be at least two pairs of rows");
-  }
-  if (!(args.temperature >= 0.025f)) {
-    throw std::invalid_argument("contrastive_loss: the temperature must be at least 0.025");
-  }
 }
 
 }  // namespace

@@ -13,32 +13,25 @@ constexpr int kThreads = 256;
 constexpr int kWarpsPerBlock = kThreads / kWarp;
 constexpr int kWidth = 4;
 
-/// Calls body(stretch) for the lane's parts of a row.
-template <class Body>
-__device__ __forceinline__ void for_each_part(std::int64_t columns, bool aligned, Body body) {
-  for (std::int64_t c = threadIdx.x % kWarp * kWidth; c < columns; c += kWarp * kWidth) {
-    body(stretch_of<kWidth>(c, columns, aligned));
-  }
-}
-
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     forward_kernel(const T* rows, float* results, float* inverse_norms, std::int64_t count,
                    std::int64_t columns, bool aligned) {
   const std::int64_t row = std::int64_t{blockIdx.x} * kWarpsPerBlock + threadIdx.x / kWarp;
   if (row >= count) return;  // the whole warp
+  const int lane = static_cast<int>(threadIdx.x % kWarp);
   const T* x = rows + row * columns;
   float* y = results + row * columns;
   float square = 0.0f;
-  for_each_part(columns, aligned, [&](const Stretch<kWidth>& here) {
+  for_each_stretch<kWidth>(lane, kWarp, columns, aligned, [&](const Stretch<kWidth>& here) {
     const Floats<kWidth> value = here.read(x);
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) square += value[i] * value[i];
   });
   square = warp_sum(square);
   const float inverse = square < kLeastSquaredLength ? 0.0f : 1.0f / sqrtf(square);
-  if (threadIdx.x % kWarp == 0) inverse_norms[row] = inverse;
-  for_each_part(columns, aligned, [&](const Stretch<kWidth>& here) {
+  if (lane == 0) inverse_norms[row] = inverse;
+  for_each_stretch<kWidth>(lane, kWarp, columns, aligned, [&](const Stretch<kWidth>& here) {
     Floats<kWidth> value = here.read(x);
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) value[i] *= inverse;
@@ -52,32 +45,24 @@ __global__ void __launch_bounds__(kThreads)
                     std::int64_t count, std::int64_t columns, bool aligned) {
   const std::int64_t row = std::int64_t{blockIdx.x} * kWarpsPerBlock + threadIdx.x / kWarp;
   if (row >= count) return;  // the whole warp
+  const int lane = static_cast<int>(threadIdx.x % kWarp);
   const float *y = values + row * columns, *dy = gradients + row * columns;
   T* dx = results + row * columns;
   float dot = 0.0f;
-  for_each_part(columns, aligned, [&](const Stretch<kWidth>& here) {
+  for_each_stretch<kWidth>(lane, kWarp, columns, aligned, [&](const Stretch<kWidth>& here) {
     const Floats<kWidth> value = here.read(y), gradient = here.read(dy);
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) dot += value[i] * gradient[i];
   });
   dot = warp_sum(dot);
   const float inverse = inverse_norms[row];
-  for_each_part(columns, aligned, [&](const Stretch<kWidth>& here) {
+  for_each_stretch<kWidth>(lane, kWarp, columns, aligned, [&](const Stretch<kWidth>& here) {
     const Floats<kWidth> value = here.read(y);
     Floats<kWidth> gradient = here.read(dy);
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) gradient[i] = inverse * (gradient[i] - dot * value[i]);
     here.write(dx, gradient);
   });
-}
-
-void check(const NormalizeRowsArgs& args) {
-  if (args.type != DType::f32 && args.type != DType::bf16) {
-    throw std::invalid_argument("normalize_rows: x must be f32 or bf16");
-  }
-  if (args.rows < 0 || args.columns < 1) {
-    throw std::invalid_argument("normalize_rows: a row must have at least one column");
-  }
 }
 
 }  // namespace
