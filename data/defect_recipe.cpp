@@ -1,6 +1,5 @@
 #include "data/defect_recipe.h"
 
-#include <array>
 #include <cmath>
 #include <cstddef>
 #include <initializer_list>
@@ -22,7 +21,6 @@ using kernels::SourceKind;
 using kernels::TextureKind;
 using kernels::TextureRecipe;
 using kernels::TripletRecipe;
-using kernels::Uint4;
 
 /// What a block of draws is for. Each part of a recipe has blocks of its own, so that a change to one part leaves
 /// what the others draw as it was.

@@ -1,4 +1,5 @@
-// One random choice after the other, from consecutive blocks of a Philox stream.
+// One random choice after the other, from consecutive blocks of a Philox stream. Compile what includes this with
+// -ffp-contract=off (data/CMakeLists.txt): every machine is to draw the same.
 #pragma once
 
 #include <array>

@@ -9,8 +9,10 @@
 
 namespace ddpmts {
 
-/// Neighbouring scenes come in families that share what is not needed to tell them apart: colours, and either the shapes or
-/// the textures, or everything but a small flaw or two. Told from its own family, a scene has to be known by its structure.
+/// Neighbouring scenes come in families that share what is not needed to tell them apart. All share the light; beside it 12 %
+/// of the families share nothing, 32 % the colours, 16 % colours and shapes, 20 % colours and textures, 20 % everything but a
+/// small flaw or two. Told from its own family, a scene has to be known by its structure. A batch holds whole families, so that
+/// no scene's nearest relatives are missing from what it is told apart from.
 constexpr std::uint64_t kSceneFamily = 4;
 
 /// Scene `index` of `seed`.
