@@ -1,6 +1,9 @@
 #include "models/resnet_trunk.h"
 
-#include "models/named_tensors.h"
+#include <algorithm>
+#include <cmath>
+
+#include "models/resnet_teacher.h"
 
 namespace ddpmts {
 namespace {
@@ -14,6 +17,16 @@ void add_folded(const std::string& name, const ConvNorm& unit, DType weight_type
   const Tensor weight = Tensor::from_host<float>({krsc[0], krsc[3], krsc[1], krsc[2]}, oihw);
   tensors.emplace_back(name + ".weight", weight.cast(weight_type));
   tensors.emplace_back(name + ".bias", conv.bias().to(Device{}));
+}
+
+void require_finite(const std::string& name, const Tensor& tensor) {
+  const std::vector<float> values = tensor.to_floats();
+  if (std::ranges::all_of(values, [](float value) { return std::isfinite(value); })) return;
+  throw_error(
+      "the teacher's {} is not finite: the training has gone astray; start over with a lower learning rate "
+      "or "
+      "in f32",
+      name);
 }
 
 }  // namespace
@@ -34,20 +47,23 @@ std::vector<Tensor> ResNetTrunk::features(const Tensor& x, Mode mode) const {
   return levels;
 }
 
-NamedTensorList ResNetTrunk::folded_tensors(DType weight_type) const {
-  NamedTensorList tensors;
-  add_folded("conv1", stem, weight_type, tensors);
-  int layer = 0;
+std::vector<std::pair<std::string, const ConvNorm*>> ResNetTrunk::units() const {
+  std::vector<const ConvNorm*> in_order{&stem};
   for (const BasicStage* stage : {&layer1, &layer2, &layer3}) {
-    ++layer;
-    int number = 0;
     for (const BasicBlock* block : {&stage->first, &stage->second}) {
-      const std::string prefix = fmt::format("layer{}.{}.", layer, number++);
-      add_folded(prefix + "conv1", block->first(), weight_type, tensors);
-      add_folded(prefix + "conv2", block->second(), weight_type, tensors);
-      if (block->shortcut()) add_folded(prefix + "downsample.0", *block->shortcut(), weight_type, tensors);
+      in_order.insert(in_order.end(), {&block->first(), &block->second()});
+      if (block->shortcut()) in_order.push_back(&*block->shortcut());
     }
   }
+  std::vector<std::pair<std::string, const ConvNorm*>> named;
+  for (const TeacherConv& conv : teacher_convs()) named.emplace_back(conv.name, in_order.at(named.size()));
+  return named;
+}
+
+NamedTensorList ResNetTrunk::folded_tensors(DType weight_type) const {
+  NamedTensorList tensors;
+  for (const auto& [name, unit] : units()) add_folded(name, *unit, weight_type, tensors);
+  for (const auto& [name, tensor] : tensors) require_finite(name, tensor);
   return tensors;
 }
 

@@ -1,6 +1,7 @@
 #include "models/student.h"
 
 #include <cmath>
+#include <map>
 
 namespace ddpmts {
 
@@ -69,18 +70,17 @@ Tensor match_teacher(const ConvNorm& unit, const FrozenConv& teacher, const Tens
 
 void Student::start_from_teacher(const ResNetTeacher& teacher, const Tensor& pictures) {
   const NoGrad looking;
-  Tensor h = max_pool_3x3_stride2(match_teacher(trunk_.stem, teacher.conv("conv1"), pictures, true));
-  const BasicStage* stages[] = {&trunk_.layer1, &trunk_.layer2, &trunk_.layer3};
-  for (int layer = 1; layer <= 3; ++layer) {
-    const BasicBlock* blocks[] = {&stages[layer - 1]->first, &stages[layer - 1]->second};
-    for (int b = 0; b < 2; ++b) {
-      const std::string prefix = fmt::format("layer{}.{}.", layer, b);
-      const BasicBlock& block = *blocks[b];
-      const Tensor hidden = match_teacher(block.first(), teacher.conv(prefix + "conv1"), h, true);
-      const Tensor shortcut =
-          block.shortcut() ? match_teacher(*block.shortcut(), teacher.conv(prefix + "downsample.0"), h, false)
-                           : h;
-      h = match_teacher(block.second(), teacher.conv(prefix + "conv2"), hidden, true, shortcut);
+  std::map<const ConvNorm*, const FrozenConv*> twins;
+  for (const auto& [name, unit] : trunk_.units()) twins[unit] = &teacher.conv(name);
+  const auto match = [&](const ConvNorm& unit, const Tensor& x, bool relu, const Tensor& residual = {}) {
+    return match_teacher(unit, *twins.at(&unit), x, relu, residual);
+  };
+  Tensor h = max_pool_3x3_stride2(match(trunk_.stem, pictures, true));
+  for (const BasicStage* stage : {&trunk_.layer1, &trunk_.layer2, &trunk_.layer3}) {
+    for (const BasicBlock* block : {&stage->first, &stage->second}) {
+      const Tensor hidden = match(block->first(), h, true);
+      const Tensor shortcut = block->shortcut() ? match(*block->shortcut(), h, false) : h;
+      h = match(block->second(), hidden, true, shortcut);
     }
   }
 }
