@@ -1,5 +1,6 @@
 // `ddpmts pretrain -o FILE`: a teacher of one's own, from pictures that the program makes up.
 #include "app/commands.h"
+#include "app/device_options.h"
 #include "app/pretrain_session.h"
 
 namespace ddpmts::app {
@@ -32,20 +33,22 @@ void add_pretrain(CLI::App& app) {
   command->add_option("--steps", c.steps, "Optimiser steps, instead of minutes")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--seed", t.seed, "Seed of everything random");
-  command->add_option("--batch", t.batch, "Scenes per step, each seen twice")->check(CLI::Range(2, 4096));
-  command->add_option("--size", t.size, "Side of a view, a multiple of 32")->check(CLI::Range(32, 1024));
+  const CLI::Range sides(PretrainingConfig::kLeastSize, PretrainingConfig::kMostSize);
+  command->add_option("--batch", t.batch, "Scenes per step, each seen twice, a multiple of 4")
+      ->check(CLI::Range(PretrainingConfig::kLeastBatch, PretrainingConfig::kMostBatch));
+  command->add_option("--size", t.size, "Side of a view, a multiple of 32")->check(sides);
   command->add_option("--final-size", t.final_size, "Side of a view towards the end of the run")
-      ->check(CLI::Range(32, 1024));
+      ->check(sides);
   command->add_option("--final-share", t.final_share, "Share of the run that has the final size")
       ->check(CLI::Range(0.0, 1.0));
   command->add_option("--temperature", t.temperature, "Of the contrastive loss")
-      ->check(CLI::Range(0.025, 10.0));
+      ->check(CLI::Range(PretrainingConfig::kLeastTemperature, PretrainingConfig::kMostTemperature));
   command->add_option("--layer2-weight", t.layer2_weight, "Of layer2's loss beside layer3's")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--learning-rate", t.learning_rate, "AdamW's, at its peak")->check(CLI::PositiveNumber);
   command->add_option("--precision", o->precision, "auto, f32 or bf16")
       ->check(CLI::IsMember({"auto", "f32", "bf16"}));
-  command->add_option("--device", o->session.device, "cpu or cuda[:index]");
+  add_device_options(command, o->session.device);
   command
       ->add_option("--checkpoint-minutes", o->session.checkpoint_minutes,
                    "Time between checkpoints, each with the teacher as it is then")

@@ -1,5 +1,6 @@
 #include "app/pretrain_session.h"
 
+#include <cmath>
 #include <cstdio>
 #include <optional>
 
@@ -8,6 +9,8 @@
 #include "app/training_loop.h"
 #include "app/version.h"
 #include "engine/files/safetensors.h"
+#include "engine/settings.h"
+#include "generated/commit.h"
 #include "models/model_file.h"
 
 namespace ddpmts::app {
@@ -17,6 +20,7 @@ using nlohmann::ordered_json;
 
 constexpr const char* kCheckpointFormat = "ddpmts-teacher-checkpoint";
 constexpr std::int64_t kShownPairs = 32;
+constexpr double kMostMinutes = 60.0 * 24 * 365;
 
 struct Checkpoint {
   PretrainingRunConfig config;
@@ -24,15 +28,32 @@ struct Checkpoint {
   Pretrainer::Counters trainer;
 };
 
+// A file from outside: what stands for a count must be one, not something that would be rounded to it.
+std::int64_t whole_number(const ordered_json& stored, const char* key) {
+  const ordered_json& value = stored.at(key);
+  if (!value.is_number_integer()) throw_error("'{}' is {}, no whole number", key, value.dump());
+  return value;
+}
+
+void check(const Checkpoint& checkpoint) {
+  ddpmts::check(checkpoint.trainer);
+  const auto& [steps, seconds] = checkpoint.plan;
+  if (steps != checkpoint.trainer.steps) {
+    throw_error("its plan stands at step {}, its weights at step {}", steps, checkpoint.trainer.steps);
+  }
+  if (!(seconds >= 0 && std::isfinite(seconds))) throw_error("a training of {} seconds", seconds);
+}
+
 Checkpoint read_checkpoint(const SafetensorsFile& file) {
   try {
     if (file.metadata().at("format") != kCheckpointFormat) throw std::out_of_range("format");
     const ordered_json training = ordered_json::parse(file.metadata().at("training"));
     Checkpoint checkpoint;
     checkpoint.config = pretraining_config_from_json(ordered_json::parse(file.metadata().at("config")));
-    checkpoint.plan = {training.at("steps"), training.at("seconds")};
-    checkpoint.trainer = {training.at("trainer_steps"), training.at("optimizer_steps"),
-                          training.at("skipped_in_a_row")};
+    checkpoint.plan = {whole_number(training, "steps"), training.at("seconds")};
+    checkpoint.trainer = {whole_number(training, "trainer_steps"), whole_number(training, "optimizer_steps"),
+                          whole_number(training, "skipped_in_a_row")};
+    check(checkpoint);
     return checkpoint;
   } catch (const std::exception& e) {
     throw FileError(fmt::format("{} is no checkpoint of a teacher ({}); start over with --overwrite",
@@ -54,10 +75,31 @@ void save_checkpoint(const TeacherFiles& files, const PretrainingRunConfig& conf
       {{"format", kCheckpointFormat}, {"config", to_json(config).dump()}, {"training", training.dump()}});
 }
 
-void save_teacher(const TeacherFiles& files, const PretrainingRunConfig& config, const Pretrainer& trainer) {
-  write_tensors(files.teacher, trainer.trunk().folded_tensors(DType::bf16),
+// What to call for the same run, with the defaults of this version written out.
+std::string command_for(const PretrainingRunConfig& config, const SessionOptions& options) {
+  const PretrainingConfig& t = config.training;
+  const std::string length = config.steps > 0 ? fmt::format("--steps {}", config.steps)
+                                              : fmt::format("--minutes {}", config.minutes);
+  const EngineSettings& engine = engine_settings();
+  return fmt::format(
+      "ddpmts pretrain -o teacher.safetensors {} --seed {} --batch {} --size {} --final-size {} "
+      "--final-share {} "
+      "--temperature {} --layer2-weight {} --learning-rate {} --precision {} --device {}{}{}",
+      length, t.seed, t.batch, t.size, t.final_size, t.final_share, t.temperature, t.layer2_weight,
+      t.learning_rate, name_of(config.precision), options.device, engine.tf32 ? " --tf32" : "",
+      engine.deterministic ? " --deterministic" : "");
+}
+
+// The checkpoint and the teacher as it is now. A teacher that is not finite replaces neither of those that lie there.
+void save(const TeacherFiles& files, const PretrainingRunConfig& config, const SessionOptions& options,
+          const Pretrainer& trainer, const TrainingPlan& plan) {
+  const auto teacher = trainer.trunk().folded_tensors(DType::bf16);
+  save_checkpoint(files, config, trainer, plan);
+  write_tensors(files.teacher, teacher,
                 {{"teacher", "ResNet-18 up to layer3, BatchNorm folded, trained on scenes drawn by ddpmts"},
                  {"version", kVersion},
+                 {"commit", DDPMTS_COMMIT},
+                 {"command", command_for(config, options)},
                  {"steps", std::to_string(trainer.counters().steps)},
                  {"config", to_json(config).dump()}});
 }
@@ -108,13 +150,13 @@ ordered_json to_json(const PretrainingRunConfig& config) {
 
 PretrainingRunConfig pretraining_config_from_json(const ordered_json& stored) {
   PretrainingRunConfig config;
-  config.steps = stored.at("steps");
+  config.steps = whole_number(stored, "steps");
   config.minutes = stored.at("minutes");
   config.precision = parse_precision(stored.at("precision"), Device{});
   PretrainingConfig& t = config.training;
-  t.batch = stored.at("batch");
-  t.size = stored.at("size");
-  t.final_size = stored.at("final_size");
+  t.batch = whole_number(stored, "batch");
+  t.size = whole_number(stored, "size");
+  t.final_size = whole_number(stored, "final_size");
   t.final_share = stored.at("final_share");
   t.seed = stored.at("seed");
   t.temperature = stored.at("temperature");
@@ -124,11 +166,23 @@ PretrainingRunConfig pretraining_config_from_json(const ordered_json& stored) {
   t.final_learning_rate = stored.at("final_learning_rate");
   t.optimizer.weight_decay = stored.at("weight_decay");
   t.optimizer.max_grad_norm = stored.at("max_grad_norm");
+  check(config);
   return config;
+}
+
+void check(const PretrainingRunConfig& config) {
+  if (config.steps < 0 || config.steps > Pretrainer::kMostSteps) {
+    throw_error("pretraining: {} steps; there may be up to {}", config.steps, Pretrainer::kMostSteps);
+  }
+  if (!(config.minutes >= 0 && config.minutes <= kMostMinutes)) {
+    throw_error("pretraining: {} minutes; there may be up to {}", config.minutes, kMostMinutes);
+  }
+  check(config.training);
 }
 
 SessionEnd run_pretraining(PretrainingRunConfig config, const TeacherFiles& files,
                            const SessionOptions& options) {
+  check(config);
   watch_for_interrupt();
   const bool exists = std::filesystem::exists(files.checkpoint()) || std::filesystem::exists(files.teacher);
   if (exists && !options.resume && !options.overwrite) {
@@ -171,10 +225,7 @@ SessionEnd run_pretraining(PretrainingRunConfig config, const TeacherFiles& file
   loop.append = options.resume;
   loop.step = [&](double progress) { return log_record(trainer.step(progress)); };
   loop.text = line_text;
-  loop.save = [&] {
-    save_checkpoint(files, config, trainer, plan);
-    save_teacher(files, config, trainer);
-  };
+  loop.save = [&] { save(files, config, options, trainer, plan); };
   loop.peak_memory = [&] { return static_cast<std::size_t>(memory_stats(device).peak); };
   if (!loop.run(plan)) {
     fmt::print("interrupted after {} steps; continue with: ddpmts pretrain -o {} --resume\n",

@@ -16,8 +16,11 @@ struct PretrainingRunConfig {
 };
 
 nlohmann::ordered_json to_json(const PretrainingRunConfig& config);
-/// Reads what to_json wrote; a missing key is an error (json::exception).
+/// Reads what to_json wrote, and checks it. A missing key is a json::exception.
 PretrainingRunConfig pretraining_config_from_json(const nlohmann::ordered_json& stored);
+
+/// Throws Error saying which setting is out of its range.
+void check(const PretrainingRunConfig& config);
 
 /// What lies beside a teacher's file while it is trained.
 struct TeacherFiles {
@@ -33,7 +36,8 @@ struct TeacherFiles {
 };
 
 /// Trains a teacher. Writes the file itself with every checkpoint, so that it can be tried at any time; beside it the
-/// checkpoint, a log, and a picture of some pairs of views. Throws Error, FileError.
+/// checkpoint, a log, and a picture of some pairs of views. The file says how it was made: version, commit, command, steps.
+/// Throws Error, FileError.
 SessionEnd run_pretraining(PretrainingRunConfig config, const TeacherFiles& files,
                            const SessionOptions& options);
 

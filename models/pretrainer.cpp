@@ -1,39 +1,67 @@
 #include "models/pretrainer.h"
 
-#include "data/scene_recipe.h"
+#include <cmath>
+
 #include "engine/contrastive_ops.h"
-#include "kernels/elementwise.h"
 #include "layers/initialize.h"
+#include "models/normalized_pictures.h"
 
 namespace ddpmts {
 namespace {
 
 constexpr std::int64_t kHidden = 512, kEmbedding = 128;
 
-Tensor normalized(const Tensor& pictures, DType type) {
-  const Tensor x = Tensor::empty(pictures.shape(), type, pictures.device());
-  kernels::NormalizeArgs args;
-  args.type = type;
-  args.pixels = pictures.count() / 3;
-  args.src = pictures.data<std::uint8_t>();
-  args.dst = x.raw();
-  DDPMTS_LAUNCH(pictures.device(), normalize_pictures, args);
-  return x;
-}
+}  // namespace
 
 void check(const PretrainingConfig& config) {
+  using Config = PretrainingConfig;
+  if (config.batch < Config::kLeastBatch || config.batch > Config::kMostBatch ||
+      config.batch % Config::kLeastBatch != 0) {
+    throw_error("pretraining: a batch of {} scenes; it must hold whole families: a multiple of {}, up to {}",
+                config.batch, Config::kLeastBatch, Config::kMostBatch);
+  }
   for (const std::int64_t size : {config.size, config.final_size}) {
-    if (size < 32 || size % 32 != 0 || size > 1024) {
-      throw_error("pretraining: views of {} pixels; sides must be multiples of 32, up to 1024", size);
+    if (size < Config::kLeastSize || size % 32 != 0 || size > Config::kMostSize) {
+      throw_error("pretraining: views of {} pixels; sides must be multiples of 32, up to {}", size,
+                  Config::kMostSize);
     }
   }
-  if (config.batch < 2) throw_error("pretraining: a batch of {} has nothing to tell apart", config.batch);
   if (config.type != DType::f32 && config.type != DType::bf16) {
     throw_error("pretraining: activations of type {}", name_of(config.type));
   }
+  if (!(config.temperature >= static_cast<float>(Config::kLeastTemperature) &&
+        config.temperature <= static_cast<float>(Config::kMostTemperature))) {
+    throw_error("pretraining: a temperature of {}; it must lie in {}..{}", config.temperature,
+                Config::kLeastTemperature, Config::kMostTemperature);
+  }
+  const std::pair<const char*, double> shares[] = {{"final share", config.final_share},
+                                                   {"warm-up", config.warmup},
+                                                   {"final learning rate", config.final_learning_rate}};
+  for (const auto& [name, share] : shares) {
+    if (!(share >= 0.0 && share <= 1.0)) {
+      throw_error("pretraining: a {} of {}; it must lie in 0..1", name, share);
+    }
+  }
+  const std::pair<const char*, float> amounts[] = {{"weight of layer2", config.layer2_weight},
+                                                   {"learning rate", config.learning_rate},
+                                                   {"weight decay", config.optimizer.weight_decay},
+                                                   {"largest gradient norm", config.optimizer.max_grad_norm}};
+  for (const auto& [name, amount] : amounts) {
+    if (!(amount >= 0.0f && std::isfinite(amount))) {
+      throw_error("pretraining: a {} of {}; it must be a number, not negative", name, amount);
+    }
+  }
+  if (config.learning_rate == 0.0f) throw_error("pretraining: a learning rate of 0 teaches nothing");
 }
 
-}  // namespace
+void check(const Pretrainer::Counters& counters) {
+  const auto& [steps, optimizer_steps, skipped_in_a_row] = counters;
+  if (steps < 0 || steps > Pretrainer::kMostSteps || optimizer_steps < 0 || skipped_in_a_row < 0 ||
+      optimizer_steps > steps || skipped_in_a_row > steps - optimizer_steps) {
+    throw_error("pretraining: no run takes {} steps with {} updates, the last {} skipped", steps,
+                optimizer_steps, skipped_in_a_row);
+  }
+}
 
 OptimizerConfig PretrainingConfig::default_optimizer() {
   OptimizerConfig config;
@@ -71,7 +99,7 @@ PretrainingStepReport Pretrainer::step(double progress) {
   const Tensor pictures = draw_view_pairs(config_.seed, static_cast<std::uint64_t>(steps_ * config_.batch),
                                           config_.batch, size, device_);
   const std::vector<Tensor> levels =
-      network_.trunk.features(normalized(pictures, config_.type), Mode::training);
+      network_.trunk.features(normalized_pictures(pictures, config_.type), Mode::training);
   const ContrastiveLoss loss2 = contrastive_loss(network_.head2.embed(levels[1]), config_.temperature);
   const ContrastiveLoss loss3 = contrastive_loss(network_.head3.embed(levels[2]), config_.temperature);
   const LossTerm terms[] = {{loss2.total, config_.layer2_weight}, {loss3.total, 1.0f}};
@@ -84,12 +112,6 @@ PretrainingStepReport Pretrainer::step(double progress) {
   report.finite = optimized.finite;
   skipped_in_a_row_ = optimized.finite ? 0 : skipped_in_a_row_ + 1;
   ++steps_;
-  if (skipped_in_a_row_ >= kMostFailures) {
-    throw_error(
-        "pretraining: {} steps in a row were not finite, up to step {}; go on from the last checkpoint with "
-        "a lower learning rate, or in f32",
-        skipped_in_a_row_, steps_);
-  }
   return report;
 }
 
@@ -103,6 +125,7 @@ std::vector<std::pair<std::string, Tensor>> Pretrainer::state() const {
 
 void Pretrainer::restore(const Counters& counters,
                          const std::function<Tensor(const std::string&, const Shape&)>& find) {
+  check(counters);
   optimizer_.restore(counters.optimizer_steps, find);
   for (const ParameterPtr& parameter : network_.parameters) {
     const Tensor stored = find(parameter->name(), parameter->shape());
