@@ -83,8 +83,8 @@ std::string command_for(const PretrainingRunConfig& config, const SessionOptions
   const EngineSettings& engine = engine_settings();
   return fmt::format(
       "ddpmts pretrain -o teacher.safetensors {} --seed {} --batch {} --size {} --final-size {} "
-      "--final-share {} "
-      "--temperature {} --layer2-weight {} --learning-rate {} --precision {} --device {}{}{}",
+      "--final-share {} --temperature {} --layer2-weight {} --learning-rate {} --precision {} --device "
+      "{}{}{}",
       length, t.seed, t.batch, t.size, t.final_size, t.final_share, t.temperature, t.layer2_weight,
       t.learning_rate, name_of(config.precision), options.device, engine.tf32 ? " --tf32" : "",
       engine.deterministic ? " --deterministic" : "");
