@@ -8,6 +8,7 @@ namespace ddpmts::app {
 void add_train(CLI::App& app);
 void add_train_diffusion(CLI::App& app);
 void add_paint(CLI::App& app);
+void add_pretrain(CLI::App& app);
 void add_test(CLI::App& app);
 void add_predict(CLI::App& app);
 void add_info(CLI::App& app);

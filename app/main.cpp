@@ -19,6 +19,7 @@ int main(int argc, char** argv) {
   ddpmts::app::add_train(app);
   ddpmts::app::add_train_diffusion(app);
   ddpmts::app::add_paint(app);
+  ddpmts::app::add_pretrain(app);
   ddpmts::app::add_test(app);
   ddpmts::app::add_predict(app);
   ddpmts::app::add_info(app);

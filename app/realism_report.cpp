@@ -14,8 +14,8 @@
 #include "engine/autograd.h"
 #include "engine/files/atomic_file.h"
 #include "eval/realism.h"
-#include "kernels/elementwise.h"
 #include "models/feature_memory.h"
+#include "models/normalized_pictures.h"
 
 namespace ddpmts::app {
 namespace {
@@ -141,16 +141,6 @@ SynthesisConfig only(const PaintConfig& config, float SynthesisConfig::*weight) 
   return source;
 }
 
-Tensor normalized(const Tensor& pictures) {
-  const Tensor result = Tensor::empty(pictures.shape(), DType::f32, pictures.device());
-  kernels::NormalizeArgs args;
-  args.pixels = pictures.count() / 3;
-  args.src = pictures.data<std::uint8_t>();
-  args.dst = result.raw();
-  DDPMTS_LAUNCH(pictures.device(), normalize_pictures, args);
-  return result;
-}
-
 ordered_json to_json(const RealismRow& row) {
   const auto spread = [](const eval::Spread& s) {
     return ordered_json{{"mean", s.mean}, {"deviation", s.deviation}};
@@ -169,8 +159,8 @@ std::vector<double> defect_features(const ResNetTeacher& teacher, const DefectSe
   const std::int64_t side = defects.masks.dim(1);
   for (std::int64_t first = 0; first < defects.count() && !interrupted(); first += kBatch) {
     const std::int64_t n = std::min(kBatch, defects.count() - first);
-    const Tensor grid =
-        memory_features(teacher.features(normalized(defects.pictures.slice(first, n).to(device))));
+    const Tensor grid = memory_features(
+        teacher.features(normalized_pictures(defects.pictures.slice(first, n).to(device), DType::f32)));
     const std::vector<float> values = grid.to_floats();
     const auto each = values.size() / static_cast<std::size_t>(n);
     for (std::int64_t i = 0; i < n; ++i) {

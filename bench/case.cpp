@@ -29,6 +29,7 @@ Cases all_cases(const CasePlan& plan) {
   add_map_cases(plan, cases);
   add_diffusion_cases(plan, cases);
   add_synthesis_cases(plan, cases);
+  add_pretraining_cases(plan, cases);
   add_primitive_cases(plan, cases);
   add_conv_cases(plan, cases);
   add_network_cases(plan, cases);

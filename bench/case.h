@@ -94,6 +94,7 @@ void add_feature_cases(const CasePlan& plan, Cases& cases);
 void add_map_cases(const CasePlan& plan, Cases& cases);
 void add_diffusion_cases(const CasePlan& plan, Cases& cases);
 void add_synthesis_cases(const CasePlan& plan, Cases& cases);
+void add_pretraining_cases(const CasePlan& plan, Cases& cases);
 void add_primitive_cases(const CasePlan& plan, Cases& cases);
 void add_conv_cases(const CasePlan& plan, Cases& cases);
 void add_network_cases(const CasePlan& plan, Cases& cases);

@@ -9,8 +9,8 @@
 #include <sstream>
 #include <thread>
 
-#include "bench/commit.h"
 #include "bench/table.h"
+#include "generated/commit.h"
 
 namespace ddpmts::bench {
 namespace {

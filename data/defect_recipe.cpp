@@ -1,10 +1,10 @@
 #include "data/defect_recipe.h"
 
-#include <array>
 #include <cmath>
 #include <cstddef>
 #include <initializer_list>
 
+#include "data/draws.h"
 #include "engine/error.h"
 #include "kernels/triplet_math.h"
 
@@ -21,7 +21,6 @@ using kernels::SourceKind;
 using kernels::TextureKind;
 using kernels::TextureRecipe;
 using kernels::TripletRecipe;
-using kernels::Uint4;
 
 /// What a block of draws is for. Each part of a recipe has blocks of its own, so that a change to one part leaves
 /// what the others draw as it was.
@@ -29,51 +28,7 @@ enum class Part : std::uint32_t { normal = 0, mask = 64, source = 128, texture =
 /// Blocks of the epoch's order lie above all parts.
 constexpr std::uint32_t kOrderBlocks = 0x80000000u;
 
-class Draws {
- public:
-  Draws(const Philox& random, Part part) : random_(random), block_(static_cast<std::uint32_t>(part)) {}
-
-  std::uint32_t bits() {
-    if (used_ == 4) {
-      const Uint4 block = random_.bits(block_++);
-      words_ = {block.x, block.y, block.z, block.w};
-      used_ = 0;
-    }
-    return words_[used_++];
-  }
-  float between(float low, float high) { return kernels::uniform(bits(), low, high); }
-  float around(float reach) { return between(-reach, reach); }
-  /// 2^U(low, high): sizes are drawn evenly in octaves.
-  float power_of_two(float low, float high) { return kernels::exp2_of(between(low, high)); }
-  bool chance(float probability) { return kernels::uniform01(bits()) < probability; }
-  float sign() { return (bits() & 1u) != 0 ? 1.0f : -1.0f; }
-  std::int64_t index(std::int64_t count) {
-    return kernels::uniform_index(bits(), static_cast<std::uint32_t>(count));
-  }
-  /// The position of a weight, with a probability in proportion to it.
-  int pick(std::initializer_list<float> weights) {
-    float total = 0.0f;
-    for (const float weight : weights) total += weight;
-    float left = kernels::uniform01(bits()) * total;
-    int last_possible = 0;
-    int i = 0;
-    for (const float weight : weights) {
-      if (weight > 0.0f) {
-        if (left < weight) return i;
-        last_possible = i;
-      }
-      left -= weight;
-      ++i;
-    }
-    return last_possible;
-  }
-
- private:
-  Philox random_;
-  std::uint32_t block_;
-  std::array<std::uint32_t, 4> words_{};
-  std::size_t used_ = 4;
-};
+Draws draws_for(const Philox& random, Part part) { return {random, static_cast<std::uint32_t>(part)}; }
 
 float in_turns(float degrees) { return degrees / 360.0f; }
 
@@ -371,7 +326,7 @@ void draw_painted(const SynthesisConfig& config, Draws& draws, std::span<const s
 void draw_source(const SynthesisConfig& config, const Philox& random, std::int64_t picture_count,
                  std::int64_t folder_count, std::span<const std::int64_t> painted_bases,
                  const PictureSize& size, TripletRecipe& recipe) {
-  Draws draws(random, Part::source);
+  Draws draws = draws_for(random, Part::source);
   constexpr SourceKind kinds[] = {SourceKind::self, SourceKind::texture, SourceKind::folder,
                                   SourceKind::painted};
   recipe.source = kinds[draws.pick(
@@ -388,7 +343,7 @@ void draw_source(const SynthesisConfig& config, const Philox& random, std::int64
     case SourceKind::painted:
       return draw_painted(config, draws, painted_bases, recipe);
     case SourceKind::texture:
-      return draw_texture(config, Draws(random, Part::texture), size, recipe);
+      return draw_texture(config, draws_for(random, Part::texture), size, recipe);
   }
 }
 
@@ -520,8 +475,8 @@ TripletRecipe draw_recipe(const SynthesisConfig& config, std::uint64_t seed, std
   recipe.step = sample;
   recipe.picture =
       shuffled_index(seed, sample / count, static_cast<std::int64_t>(sample % count), picture_count);
-  draw_normal(config, Draws(random, Part::normal), size, recipe);
-  draw_mask(config, Draws(random, Part::mask), size, recipe.mask);
+  draw_normal(config, draws_for(random, Part::normal), size, recipe);
+  draw_mask(config, draws_for(random, Part::mask), size, recipe.mask);
   draw_source(config, random, picture_count, folder_count, painted_bases, size, recipe);
   return recipe;
 }

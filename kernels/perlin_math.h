@@ -22,6 +22,8 @@ DDPMTS_HD float clamp_to(float x, float low, float high) {
   const float at_least = x < low ? low : x;
   return at_least > high ? high : at_least;
 }
+DDPMTS_HD float smaller_of(float a, float b) { return a < b ? a : b; }
+DDPMTS_HD float larger_of(float a, float b) { return a > b ? a : b; }
 DDPMTS_HD float absolute(float x) { return x < 0.0f ? -x : x; }
 DDPMTS_HD float lerp_to(float a, float b, float t) { return a + t * (b - a); }
 

@@ -20,6 +20,7 @@ enum class RandomStream : std::uint32_t {
   texture = 8,    // procedural textures
   dropout = 9,    // what a training step switches off
   view = 10,      // which part of a picture a diffusion model looks at
+  scene = 11,     // made-up scenes that a teacher learns from, and views of them; step = index
 };
 
 struct Uint4 {

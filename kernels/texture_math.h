@@ -7,14 +7,7 @@
 
 #include "kernels/perlin_math.h"
 #include "kernels/triplet.h"
-
-#if defined(__CUDA_ARCH__)
-#define DDPMTS_UNROLL_3 _Pragma("unroll")
-#elif defined(__CUDACC__)  // nvcc's pass for the host, which knows neither
-#define DDPMTS_UNROLL_3
-#else
-#define DDPMTS_UNROLL_3 _Pragma("GCC unroll 3")
-#endif
+#include "kernels/unroll.h"
 
 namespace ddpmts::kernels {
 
@@ -72,27 +65,30 @@ DDPMTS_HD float triangle_wave(float x) {
   return absolute(2.0f * (x - static_cast<float>(floor_to_int(x))) - 1.0f);
 }
 
-/// The nearest of the scattered feature points: squared distance, and a value in [0, 1] that belongs to its
-/// cell.
+/// Squared distances to the nearest and the second nearest of the scattered points, and the nearest one's value in [0, 1].
+struct NearestTwo {
+  float first, second, value;
+};
 template <class Table>
-DDPMTS_HD void nearest_cell(const Table& table, float x, float y, float& squared_distance, float& value) {
-  const int column = floor_to_int(x);
-  const int row = floor_to_int(y);
-  squared_distance = 8.0f;
-  value = 0.0f;
-  DDPMTS_UNROLL_3
+DDPMTS_HD NearestTwo nearest_two(const Table& table, float u, float v) {
+  const int column = floor_to_int(u);
+  const int row = floor_to_int(v);
+  NearestTwo nearest{8.0f, 8.0f, 0.0f};
+  DDPMTS_UNROLL(3)
   for (int dy = -1; dy <= 1; ++dy) {
-    DDPMTS_UNROLL_3
+    DDPMTS_UNROLL(3)
     for (int dx = -1; dx <= 1; ++dx) {
-      const int p = noise_index(column + dx, row + dy);
-      const float to_x = static_cast<float>(column + dx) + table.offset_x[p] - x;
-      const float to_y = static_cast<float>(row + dy) + table.offset_y[p] - y;
+      const int at = noise_index(column + dx, row + dy);
+      const float to_x = static_cast<float>(column + dx) + table.offset_x[at] - u;
+      const float to_y = static_cast<float>(row + dy) + table.offset_y[at] - v;
       const float squared = to_x * to_x + to_y * to_y;
-      const float cell_value = 0.5f + 0.5f * table.gradient_x[p];
-      value = squared < squared_distance ? cell_value : value;
-      squared_distance = squared < squared_distance ? squared : squared_distance;
+      const float cell_value = 0.5f + 0.5f * table.gradient_x[at];
+      nearest.second = smaller_of(nearest.second, larger_of(nearest.first, squared));
+      nearest.value = squared < nearest.first ? cell_value : nearest.value;
+      nearest.first = smaller_of(nearest.first, squared);
     }
   }
+  return nearest;
 }
 
 /// The scalar field before contrast, about [0, 1], at (x, y) in texture units. `shift` moves a colour field's
@@ -111,9 +107,8 @@ DDPMTS_HD float texture_field(const TextureRecipe& texture, const Table& table, 
                                (static_cast<std::uint32_t>(floor_to_int(x)) & 0xffffu);
     return uniform01(random.bits(kGrainBlocks | cell).x);
   } else {
-    float squared_distance, value;
-    nearest_cell(table, x, y, squared_distance, value);
-    return kKind == TextureKind::cells ? sqrtf(squared_distance) : value;
+    const NearestTwo nearest = nearest_two(table, x, y);
+    return kKind == TextureKind::cells ? sqrtf(nearest.first) : nearest.value;
   }
 }
 
@@ -133,7 +128,7 @@ DDPMTS_HD void texture_at(const TextureRecipe& texture, const Table& table, cons
   }
   float level[3];
   float field = 0.0f;
-  DDPMTS_UNROLL_3
+  DDPMTS_UNROLL(3)
   for (int c = 0; c < 3; ++c) {
     if (c == 0 || kKind == TextureKind::colour_field) {
       const float raw =
@@ -150,5 +145,3 @@ DDPMTS_HD void texture_at(const TextureRecipe& texture, const Table& table, cons
 }
 
 }  // namespace ddpmts::kernels
-
-#undef DDPMTS_UNROLL_3

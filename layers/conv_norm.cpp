@@ -24,17 +24,20 @@ std::int64_t ConvNorm::version() const {
          norm_.running_mean->version() + norm_.running_var->version();
 }
 
+FrozenConv ConvNorm::fold(DType type) const {
+  ConvWithNorm parts;
+  parts.shape = weight_->shape();
+  parts.weight = weight_->value().to_floats();
+  parts.gamma = norm_.weight->value().to_floats();
+  parts.beta = norm_.bias->value().to_floats();
+  parts.running_mean = norm_.running_mean->value().to_floats();
+  parts.running_var = norm_.running_var->value().to_floats();
+  return {weight_->name(), parts, options_, type, weight_->value().device()};
+}
+
 const FrozenConv& ConvNorm::folded(DType type) const {
   if (!folded_ || folded_->version != version() || folded_->type != type) {
-    ConvWithNorm parts;
-    parts.shape = weight_->shape();
-    parts.weight = weight_->value().to_floats();
-    parts.gamma = norm_.weight->value().to_floats();
-    parts.beta = norm_.bias->value().to_floats();
-    parts.running_mean = norm_.running_mean->value().to_floats();
-    parts.running_var = norm_.running_var->value().to_floats();
-    folded_ = Folded{FrozenConv(weight_->name(), parts, options_, type, weight_->value().device()), version(),
-                     type};
+    folded_ = Folded{fold(type), version(), type};
   }
   return folded_->conv;
 }

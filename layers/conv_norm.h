@@ -23,6 +23,9 @@ class ConvNorm {
   /// relu?(norm(conv(x)) + residual). Fused inference writes over a residual that nobody else holds (conv2d_fused).
   Tensor forward(const Tensor& x, Mode mode, bool relu, const Tensor& residual = {}) const;
 
+  /// Convolution and norm, with its running statistics, as one convolution.
+  FrozenConv fold(DType type) const;
+
   const ParameterPtr& weight() const { return weight_; }
   const BatchNormParameters& norm() const { return norm_; }
   const ConvOptions& options() const { return options_; }

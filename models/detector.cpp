@@ -3,9 +3,9 @@
 #include <algorithm>
 
 #include "kernels/anomaly_map.h"
-#include "kernels/elementwise.h"
 #include "kernels/top_k_mean.h"
 #include "layers/initialize.h"
+#include "models/normalized_pictures.h"
 
 namespace ddpmts {
 namespace {
@@ -91,20 +91,7 @@ std::vector<std::pair<std::string, Tensor>> Detector::tensors() const {
   return result;
 }
 
-Tensor Detector::normalize(const Tensor& pictures) const {
-  if (pictures.shape().rank() != 4 || pictures.dim(3) != 3 || pictures.type() != DType::u8) {
-    throw_error<ShapeError>("pictures must be u8 [N, height, width, 3], not {} {}", name_of(pictures.type()),
-                            pictures.shape().text());
-  }
-  Tensor normalized = Tensor::empty(pictures.shape(), type(), pictures.device());
-  kernels::NormalizeArgs args;
-  args.type = type();
-  args.pixels = pictures.count() / 3;
-  args.src = pictures.data<std::uint8_t>();
-  args.dst = normalized.raw();
-  DDPMTS_LAUNCH(pictures.device(), normalize_pictures, args);
-  return normalized;
-}
+Tensor Detector::normalize(const Tensor& pictures) const { return normalized_pictures(pictures, type()); }
 
 namespace {
 

@@ -1,14 +1,12 @@
 #include "models/student.h"
 
 #include <cmath>
+#include <map>
 
 namespace ddpmts {
 
 Student::Student(const ParameterScope& scope)
-    : stem_(scope.child("encoder"), "conv1", "bn1", 3, 64, 7, 2),
-      layer1_(scope.child("encoder").child("layer1"), 64, 64),
-      layer2_(scope.child("encoder").child("layer2"), 64, 128, 2),
-      layer3_(scope.child("encoder").child("layer3"), 128, 256, 2),
+    : trunk_(scope.child("encoder")),
       layer4_(scope.child("encoder").child("layer4"), 256, 512, 2),
       up4_(scope.child("decoder").child("layer4"), 512, 512),
       up3_(scope.child("decoder").child("layer3"), 512, 256),
@@ -20,8 +18,8 @@ std::vector<Tensor> Student::features(const Tensor& x, Mode mode) const {
     throw_error<ShapeError>("student: picture sides must be multiples of 32, not {} x {}", x.dim(1),
                             x.dim(2));
   }
-  Tensor h = max_pool_3x3_stride2(stem_.forward(x, mode, true));
-  for (const BasicStage* stage : {&layer1_, &layer2_, &layer3_, &layer4_})
+  Tensor h = max_pool_3x3_stride2(trunk_.stem.forward(x, mode, true));
+  for (const BasicStage* stage : {&trunk_.layer1, &trunk_.layer2, &trunk_.layer3, &layer4_})
     h = stage->forward(std::move(h), mode);
   h = up4_.forward(std::move(h), mode);
   std::vector<Tensor> levels;  // coarsest first
@@ -75,18 +73,17 @@ void Student::start_from_teacher(const ResNetTeacher& teacher, const Tensor& pic
     throw_error("a student is a ResNet-18 and cannot start from a {}", name_of(teacher.depth()));
   }
   const NoGrad looking;
-  Tensor h = max_pool_3x3_stride2(match_teacher(stem_, teacher.conv("conv1"), pictures, true));
-  const BasicStage* stages[] = {&layer1_, &layer2_, &layer3_};
-  for (int layer = 1; layer <= 3; ++layer) {
-    const BasicBlock* blocks[] = {&stages[layer - 1]->first, &stages[layer - 1]->second};
-    for (int b = 0; b < 2; ++b) {
-      const std::string prefix = fmt::format("layer{}.{}.", layer, b);
-      const BasicBlock& block = *blocks[b];
-      const Tensor hidden = match_teacher(block.first(), teacher.conv(prefix + "conv1"), h, true);
-      const Tensor shortcut =
-          block.shortcut() ? match_teacher(*block.shortcut(), teacher.conv(prefix + "downsample.0"), h, false)
-                           : h;
-      h = match_teacher(block.second(), teacher.conv(prefix + "conv2"), hidden, true, shortcut);
+  std::map<const ConvNorm*, const FrozenConv*> twins;
+  for (const auto& [name, unit] : trunk_.units()) twins[unit] = &teacher.conv(name);
+  const auto match = [&](const ConvNorm& unit, const Tensor& x, bool relu, const Tensor& residual = {}) {
+    return match_teacher(unit, *twins.at(&unit), x, relu, residual);
+  };
+  Tensor h = max_pool_3x3_stride2(match(trunk_.stem, pictures, true));
+  for (const BasicStage* stage : {&trunk_.layer1, &trunk_.layer2, &trunk_.layer3}) {
+    for (const BasicBlock* block : {&stage->first, &stage->second}) {
+      const Tensor hidden = match(block->first(), h, true);
+      const Tensor shortcut = block->shortcut() ? match(*block->shortcut(), h, false) : h;
+      h = match(block->second(), hidden, true, shortcut);
     }
   }
 }

@@ -5,8 +5,8 @@
 
 #include <vector>
 
-#include "layers/basic_block.h"
 #include "models/resnet_teacher.h"
+#include "models/resnet_trunk.h"
 
 namespace ddpmts {
 
@@ -23,8 +23,8 @@ class Student {
   void start_from_teacher(const ResNetTeacher& teacher, const Tensor& pictures);
 
  private:
-  ConvNorm stem_;
-  BasicStage layer1_, layer2_, layer3_, layer4_;
+  ResNetTrunk trunk_;
+  BasicStage layer4_;
   BasicStage up4_, up3_, up2_, up1_;
 };
 

@@ -107,21 +107,14 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-/// Calls body(stretch) for the thread's parts of a long row.
-template <class Body>
-__device__ __forceinline__ void for_each_part(std::int64_t columns, bool aligned, Body body) {
-  for (std::int64_t c = threadIdx.x * kWidth; c < columns; c += kThreads * kWidth) {
-    body(stretch_of<kWidth>(c, columns, aligned));
-  }
-}
-
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     long_forward_kernel(const float* rows, T* results, std::int64_t columns, float scale, bool aligned) {
+  const int thread = static_cast<int>(threadIdx.x);
   const float* x = rows + std::int64_t{blockIdx.x} * columns;
   T* y = results + std::int64_t{blockIdx.x} * columns;
   float highest = -INFINITY;
-  for_each_part(columns, aligned, [&](const Stretch<kWidth>& here) {
+  for_each_stretch<kWidth>(thread, kThreads, columns, aligned, [&](const Stretch<kWidth>& here) {
     const Floats<kWidth> read = here.read(x);
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) {
@@ -130,7 +123,7 @@ __global__ void __launch_bounds__(kThreads)
   });
   highest = block_max(highest);
   float sum = 0.0f;
-  for_each_part(columns, aligned, [&](const Stretch<kWidth>& here) {
+  for_each_stretch<kWidth>(thread, kThreads, columns, aligned, [&](const Stretch<kWidth>& here) {
     const Floats<kWidth> read = here.read(x);
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) {
@@ -139,7 +132,7 @@ __global__ void __launch_bounds__(kThreads)
     }
   });
   const float share = 1.0f / block_sum(sum);
-  for_each_part(columns, aligned, [&](const Stretch<kWidth>& here) {
+  for_each_stretch<kWidth>(thread, kThreads, columns, aligned, [&](const Stretch<kWidth>& here) {
     Floats<kWidth> value = here.read(x);
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) {
@@ -154,17 +147,18 @@ template <class T>
 __global__ void __launch_bounds__(kThreads)
     long_backward_kernel(const T* values, const T* gradients, float* results, std::int64_t columns,
                          float scale, bool aligned) {
+  const int thread = static_cast<int>(threadIdx.x);
   const std::int64_t first = std::int64_t{blockIdx.x} * columns;
   const T *y = values + first, *dy = gradients + first;
   float* dx = results + first;
   float dot = 0.0f;
-  for_each_part(columns, aligned, [&](const Stretch<kWidth>& here) {
+  for_each_stretch<kWidth>(thread, kThreads, columns, aligned, [&](const Stretch<kWidth>& here) {
     const Floats<kWidth> value = here.read(y), gradient = here.read(dy);
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) dot += value[i] * gradient[i];
   });
   dot = block_sum(dot);
-  for_each_part(columns, aligned, [&](const Stretch<kWidth>& here) {
+  for_each_stretch<kWidth>(thread, kThreads, columns, aligned, [&](const Stretch<kWidth>& here) {
     Floats<kWidth> value = here.read(y);
     const Floats<kWidth> gradient = here.read(dy);
 #pragma unroll

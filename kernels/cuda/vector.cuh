@@ -134,6 +134,15 @@ __device__ __forceinline__ Stretch<N> stretch_of(std::int64_t first, std::int64_
   return Stretch<N>{first, size, aligned && size == N};
 }
 
+/// Calls body(stretch) for what one of `members` threads has of [0, count): N elements, then N of the others' each further on.
+template <int N, class Body>
+__device__ __forceinline__ void for_each_stretch(int member, int members, std::int64_t count, bool aligned,
+                                                 Body body) {
+  for (std::int64_t first = member * N; first < count; first += members * N) {
+    body(stretch_of<N>(first, count, aligned));
+  }
+}
+
 /// Whether all pointers are multiples of 16 bytes (null is).
 template <class... Pointers>
 __host__ __device__ inline bool aligned_to_16(const Pointers*... pointers) {

@@ -72,6 +72,7 @@ TEST(Cases, AllKernelsAndConvolutionsAreRightOnOddShapes) {
   add_map_cases(plan, cases);
   add_diffusion_cases(plan, cases);
   add_synthesis_cases(plan, cases);
+  add_pretraining_cases(plan, cases);
   add_conv_cases(plan, cases);
   for (const Case& c : cases) {
     const Check check = c.prepare().check();

@@ -18,7 +18,7 @@ fi
 # One file for one architecture.
 check() {
   case $2 in
-    */forward_diffusion.cu | */perlin_mask.cu | */reverse_step.cu | */triplet.cu) extra=-fmad=false ;;
+    */forward_diffusion.cu | */perlin_mask.cu | */reverse_step.cu | */scene_views.cu | */triplet.cu) extra=-fmad=false ;;
     *) extra= ;;
   esac
   # shellcheck disable=SC2086  # extra is one option or none
