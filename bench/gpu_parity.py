@@ -32,7 +32,7 @@ def read_losses(path: Path) -> dict:
 def read_scores(path: Path) -> dict:
     """predictions.json -> {file name: raw score}; names hold the folder too, which is the kind of defect."""
     pictures = json.loads(path.read_text())["pictures"]
-    failed = [picture for picture in pictures if "error" in picture]
+    failed = [picture for picture in pictures if picture["error"] is not None]
     if failed or not pictures:
         raise ValueError(f"{path}: {failed[0]['error'] if failed else 'no pictures'}")
     return {"/".join(Path(picture["path"]).parts[-2:]): picture["raw_score"] for picture in pictures}

@@ -88,8 +88,8 @@ class Diffusion : public ::testing::Test {
           *network.parameters().front(),
           std::vector<float>(static_cast<std::size_t>(network.parameters().front()->shape().count()), 0.01f));
     fs::create_directories(at(run));
-    save_diffusion_model(at(run) + "/diffusion.safetensors", tiny_unet(), NoiseSchedule(), Prediction::noise, network.tensors(),
-                         configuration);
+    save_diffusion_model(at(run) + "/diffusion.safetensors", tiny_unet(), NoiseSchedule(), Prediction::noise,
+                         network.tensors(), configuration);
   }
 
   static TemporaryFolder* folder;
@@ -346,8 +346,8 @@ TEST_F(Diffusion, SaysWhatIsMissing) {
   expect_failure(learn + " -o " + at("other") + " --size 64 --bank " + part(),
                  {"no defect bank", "ddpmts paint"});
   const std::string paint = "paint " + at("tiny") + " -o " + at("none") + " --count 1 ";
-  expect_failure(paint + "--masks perlin=1,square=2", {"'square'", "rectangle"});
-  expect_failure(paint + "--masks perlin=many", {"'many'"});
+  expect_failure(paint + "--masks perlin=1,square=2", {"'square'", "rectangle"}, 2);
+  expect_failure(paint + "--masks perlin=many", {"'many'"}, 2);
   expect_failure(paint + "--masks perlin=0", {"mask kinds"});
   expect_failure(paint + "--s 0.3 0.1", {"0.3 to 0.1"});
   expect_failure(paint + "--start 1000", {"1000 of 1000"});

@@ -95,9 +95,9 @@ class Losses(Folder):
 class Scores(Folder):
     def test_errors_are_no_scores(self):
         path = self.folder / "predictions.json"
-        path.write_text(json.dumps({"pictures": [{"path": "a/b/c.png", "raw_score": 2.0}]}))
+        path.write_text(json.dumps({"pictures": [{"path": "a/b/c.png", "raw_score": 2.0, "error": None}]}))
         self.assertEqual(gpu_parity.read_scores(path), {"b/c.png": 2.0})
-        path.write_text(json.dumps({"pictures": [{"path": "c.png", "error": "broken"}]}))
+        path.write_text(json.dumps({"pictures": [{"path": "c.png", "raw_score": None, "error": "broken"}]}))
         self.assertRaises(ValueError, gpu_parity.read_scores, path)
 
     def test_differences(self):
