@@ -1,6 +1,7 @@
 // `ddpmts pretrain -o FILE`: a teacher of one's own, from pictures that the program makes up.
 #include "app/commands.h"
 #include "app/device_options.h"
+#include "app/named_settings.h"
 #include "app/pretrain_session.h"
 
 namespace ddpmts::app {
@@ -55,7 +56,10 @@ void add_pretrain(CLI::App& app) {
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--resume", o->session.resume, "Continue an interrupted run with its own settings");
   command->add_flag("--overwrite", o->session.overwrite, "Replace a teacher that is there");
-  command->callback([o] { run_pretrain(*o); });
+  command->callback([o, command] {
+    o->session.named = settings_named(*command);
+    run_pretrain(*o);
+  });
 }
 
 }  // namespace ddpmts::app

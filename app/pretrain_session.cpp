@@ -6,6 +6,7 @@
 
 #include "app/interrupt.h"
 #include "app/picture_grid.h"
+#include "app/settings_json.h"
 #include "app/training_loop.h"
 #include "app/version.h"
 #include "engine/files/safetensors.h"
@@ -28,11 +29,34 @@ struct Checkpoint {
   Pretrainer::Counters trainer;
 };
 
-// A file from outside: what stands for a count must be one, not something that would be rounded to it.
-std::int64_t whole_number(const ordered_json& stored, const char* key) {
-  const ordered_json& value = stored.at(key);
-  if (!value.is_number_integer()) throw_error("'{}' is {}, no whole number", key, value.dump());
-  return value;
+// The parts of a checkpoint's state that are counts or times: visit(name, field).
+template <class Visit>
+void visit_state(TrainingPlan::State& plan, Pretrainer::Counters& trainer, Visit&& visit) {
+  visit("steps", plan.steps);
+  visit("seconds", plan.seconds);
+  visit("trainer_steps", trainer.steps);
+  visit("optimizer_steps", trainer.optimizer_steps);
+  visit("skipped_in_a_row", trainer.skipped_in_a_row);
+}
+
+template <class Config, class Visit>
+void visit_settings(Config& c, Visit&& visit) {
+  visit("steps", c.steps);
+  visit("minutes", c.minutes);
+  visit("precision", c.precision);
+  auto& t = c.training;
+  visit("batch", t.batch);
+  visit("size", t.size);
+  visit("final_size", t.final_size);
+  visit("final_share", t.final_share);
+  visit("seed", t.seed);
+  visit("temperature", t.temperature);
+  visit("layer2_weight", t.layer2_weight);
+  visit("learning_rate", t.learning_rate);
+  visit("warmup", t.warmup);
+  visit("final_learning_rate", t.final_learning_rate);
+  visit("weight_decay", t.optimizer.weight_decay);
+  visit("max_grad_norm", t.optimizer.max_grad_norm);
 }
 
 void check(const Checkpoint& checkpoint) {
@@ -50,9 +74,7 @@ Checkpoint read_checkpoint(const SafetensorsFile& file) {
     const ordered_json training = ordered_json::parse(file.metadata().at("training"));
     Checkpoint checkpoint;
     checkpoint.config = pretraining_config_from_json(ordered_json::parse(file.metadata().at("config")));
-    checkpoint.plan = {whole_number(training, "steps"), training.at("seconds")};
-    checkpoint.trainer = {whole_number(training, "trainer_steps"), whole_number(training, "optimizer_steps"),
-                          whole_number(training, "skipped_in_a_row")};
+    visit_state(checkpoint.plan, checkpoint.trainer, SettingsReader{training});
     check(checkpoint);
     return checkpoint;
   } catch (const std::exception& e) {
@@ -64,15 +86,14 @@ Checkpoint read_checkpoint(const SafetensorsFile& file) {
 
 void save_checkpoint(const TeacherFiles& files, const PretrainingRunConfig& config, const Pretrainer& trainer,
                      const TrainingPlan& plan) {
-  const Pretrainer::Counters counters = trainer.counters();
-  const ordered_json training = {{"steps", plan.state().steps},
-                                 {"seconds", plan.state().seconds},
-                                 {"trainer_steps", counters.steps},
-                                 {"optimizer_steps", counters.optimizer_steps},
-                                 {"skipped_in_a_row", counters.skipped_in_a_row}};
-  write_tensors(
-      files.checkpoint(), trainer.state(),
-      {{"format", kCheckpointFormat}, {"config", to_json(config).dump()}, {"training", training.dump()}});
+  TrainingPlan::State state = plan.state();
+  Pretrainer::Counters counters = trainer.counters();
+  SettingsWriter training;
+  visit_state(state, counters, training);
+  write_tensors(files.checkpoint(), trainer.state(),
+                {{"format", kCheckpointFormat},
+                 {"config", to_json(config).dump()},
+                 {"training", training.json.dump()}});
 }
 
 // What to call for the same run, with the defaults of this version written out.
@@ -130,42 +151,14 @@ void show_pictures(const TeacherFiles& files, const PretrainingConfig& config) {
 }  // namespace
 
 ordered_json to_json(const PretrainingRunConfig& config) {
-  const PretrainingConfig& t = config.training;
-  return {{"steps", config.steps},
-          {"minutes", config.minutes},
-          {"precision", name_of(config.precision)},
-          {"batch", t.batch},
-          {"size", t.size},
-          {"final_size", t.final_size},
-          {"final_share", t.final_share},
-          {"seed", t.seed},
-          {"temperature", t.temperature},
-          {"layer2_weight", t.layer2_weight},
-          {"learning_rate", t.learning_rate},
-          {"warmup", t.warmup},
-          {"final_learning_rate", t.final_learning_rate},
-          {"weight_decay", t.optimizer.weight_decay},
-          {"max_grad_norm", t.optimizer.max_grad_norm}};
+  SettingsWriter settings;
+  visit_settings(config, settings);
+  return std::move(settings.json);
 }
 
 PretrainingRunConfig pretraining_config_from_json(const ordered_json& stored) {
   PretrainingRunConfig config;
-  config.steps = whole_number(stored, "steps");
-  config.minutes = stored.at("minutes");
-  config.precision = parse_precision(stored.at("precision"), Device{});
-  PretrainingConfig& t = config.training;
-  t.batch = whole_number(stored, "batch");
-  t.size = whole_number(stored, "size");
-  t.final_size = whole_number(stored, "final_size");
-  t.final_share = stored.at("final_share");
-  t.seed = stored.at("seed");
-  t.temperature = stored.at("temperature");
-  t.layer2_weight = stored.at("layer2_weight");
-  t.learning_rate = stored.at("learning_rate");
-  t.warmup = stored.at("warmup");
-  t.final_learning_rate = stored.at("final_learning_rate");
-  t.optimizer.weight_decay = stored.at("weight_decay");
-  t.optimizer.max_grad_norm = stored.at("max_grad_norm");
+  visit_settings(config, SettingsReader{stored});
   check(config);
   return config;
 }
@@ -198,6 +191,8 @@ SessionEnd run_pretraining(PretrainingRunConfig config, const TeacherFiles& file
     checkpoint_file.emplace(files.checkpoint());
     checkpoint = read_checkpoint(*checkpoint_file);
     config = checkpoint.config;
+    parse_precision(name_of(config.precision), device);
+    note_settings_not_taken(options);
   }
   config.training.type = type_of(config.precision);
   if (files.teacher.has_parent_path()) make_folder(files.teacher.parent_path());

@@ -58,7 +58,7 @@ struct SettingsWriter {
   }
 };
 
-/// A missing name or a value of another type is a json::exception, an unknown choice an Error.
+/// A missing name or a value of another type is a json::exception, an unknown choice or a count that is none an Error.
 struct SettingsReader {
   const nlohmann::ordered_json& json;
 
@@ -69,6 +69,10 @@ struct SettingsReader {
       restore(field, value.get<std::string>());
     } else if constexpr (std::is_same_v<T, FloatRange>) {
       field = {value.at(0), value.at(1)};
+    } else if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
+      // A file from outside: what stands for a count must be one, not something that would be rounded to it.
+      if (!value.is_number_integer()) throw_error("'{}' is {}, no whole number", name, value.dump());
+      field = value.get<T>();
     } else {
       field = value.get<T>();
     }

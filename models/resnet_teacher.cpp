@@ -141,8 +141,17 @@ std::vector<Tensor> ResNetTeacher::features(const Tensor& x) const {
   return levels;
 }
 
-std::vector<std::pair<std::string, Tensor>> ResNetTeacher::tensors() const {
-  std::vector<std::pair<std::string, Tensor>> result;
+void add_folded(const std::string& name, const FrozenConv& conv, DType weight_type,
+                NamedTensorList& tensors) {
+  const Shape& krsc = conv.weight().shape();
+  const std::vector<float> oihw = krsc_to_oihw(conv.weight().value().to_floats(), krsc);
+  const Tensor weight = Tensor::from_host<float>({krsc[0], krsc[3], krsc[1], krsc[2]}, oihw);
+  tensors.emplace_back(name + ".weight", weight.cast(weight_type));
+  tensors.emplace_back(name + ".bias", conv.bias().to(Device{}));
+}
+
+NamedTensorList ResNetTeacher::tensors() const {
+  NamedTensorList result;
   for (const auto& [name, conv] : convs_) {
     result.emplace_back(name + ".weight", conv.weight().value());
     result.emplace_back(name + ".bias", conv.bias());
@@ -150,18 +159,9 @@ std::vector<std::pair<std::string, Tensor>> ResNetTeacher::tensors() const {
   return result;
 }
 
-std::vector<std::pair<std::string, Tensor>> ResNetTeacher::folded_tensors(DType weight_type) const {
-  std::vector<std::pair<std::string, Tensor>> result;
-  for (const auto& [name, tensor] : tensors()) {
-    const Shape& krsc = tensor.shape();
-    if (krsc.rank() != 4) {
-      result.emplace_back(name, tensor.to(Device{}));
-      continue;
-    }
-    const std::vector<float> oihw = krsc_to_oihw(tensor.to_floats(), krsc);
-    const Tensor weight = Tensor::from_host<float>({krsc[0], krsc[3], krsc[1], krsc[2]}, oihw);
-    result.emplace_back(name, weight.cast(weight_type));
-  }
+NamedTensorList ResNetTeacher::folded_tensors(DType weight_type) const {
+  NamedTensorList result;
+  for (const auto& [name, conv] : convs_) add_folded(name, conv, weight_type, result);
   return result;
 }
 

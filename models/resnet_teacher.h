@@ -29,6 +29,11 @@ struct TeacherConv {
 /// All convolutions (15 of a ResNet-18, 29 of a ResNet-34), in the order of the forward pass.
 std::vector<TeacherConv> teacher_convs(TeacherDepth depth = TeacherDepth::resnet18);
 
+using NamedTensorList = std::vector<std::pair<std::string, Tensor>>;
+
+/// Adds <name>.weight, OIHW in `weight_type`, and <name>.bias, f32, as a teacher's file has them; on the CPU.
+void add_folded(const std::string& name, const FrozenConv& conv, DType weight_type, NamedTensorList& tensors);
+
 class ResNetTeacher {
  public:
   /// Reads torchvision's names, each convolution either with its BatchNorm (`bn1.weight`, …) or folded (`conv1.bias`), and
@@ -44,9 +49,9 @@ class ResNetTeacher {
   /// One convolution with its name in torchvision's file, for copying into a student.
   const FrozenConv& conv(const std::string& name) const;
   /// All weights in the folded form, f32, KRSC.
-  std::vector<std::pair<std::string, Tensor>> tensors() const;
-  /// The same as a teacher's file has them: weights OIHW in `weight_type`, biases f32; on the CPU.
-  std::vector<std::pair<std::string, Tensor>> folded_tensors(DType weight_type) const;
+  NamedTensorList tensors() const;
+  /// The same by add_folded.
+  NamedTensorList folded_tensors(DType weight_type) const;
 
  private:
   TeacherDepth depth_;

@@ -8,24 +8,12 @@
 namespace ddpmts {
 namespace {
 
-using NamedTensorList = std::vector<std::pair<std::string, Tensor>>;
-
-void add_folded(const std::string& name, const ConvNorm& unit, DType weight_type, NamedTensorList& tensors) {
-  const FrozenConv conv = unit.fold(DType::f32);
-  const Shape& krsc = conv.weight().shape();
-  const std::vector<float> oihw = krsc_to_oihw(conv.weight().value().to_floats(), krsc);
-  const Tensor weight = Tensor::from_host<float>({krsc[0], krsc[3], krsc[1], krsc[2]}, oihw);
-  tensors.emplace_back(name + ".weight", weight.cast(weight_type));
-  tensors.emplace_back(name + ".bias", conv.bias().to(Device{}));
-}
-
 void require_finite(const std::string& name, const Tensor& tensor) {
   const std::vector<float> values = tensor.to_floats();
   if (std::ranges::all_of(values, [](float value) { return std::isfinite(value); })) return;
   throw_error(
       "the teacher's {} is not finite: the training has gone astray; start over with a lower learning rate "
-      "or "
-      "in f32",
+      "or in f32",
       name);
 }
 
@@ -62,7 +50,7 @@ std::vector<std::pair<std::string, const ConvNorm*>> ResNetTrunk::units() const 
 
 NamedTensorList ResNetTrunk::folded_tensors(DType weight_type) const {
   NamedTensorList tensors;
-  for (const auto& [name, unit] : units()) add_folded(name, *unit, weight_type, tensors);
+  for (const auto& [name, unit] : units()) add_folded(name, unit->fold(DType::f32), weight_type, tensors);
   for (const auto& [name, tensor] : tensors) require_finite(name, tensor);
   return tensors;
 }
