@@ -5,6 +5,9 @@
 # starts on a machine without any of them.
 set(DDPMTS_CUDNN_FRONTEND_VERSION 1.32.0)  # fetched by scripts/setup.sh, which holds its checksum
 
+# Errors of CUDA calls name the file that called. Only there: on every command line it would keep ccache from serving another checkout.
+set(DDPMTS_SHORT_FILE_NAMES -fmacro-prefix-map=${CMAKE_SOURCE_DIR}/=)
+
 set(DDPMTS_CUDA_ENABLED OFF)
 set(DDPMTS_CUDA_LACKS "")
 if(NOT DDPMTS_CUDA MATCHES "^(ON|OFF|AUTO)$")

@@ -10,6 +10,8 @@
 #include <sstream>
 #include <string>
 
+#include "generated/test_paths.h"
+
 namespace ddpmts::test {
 
 struct Finished {

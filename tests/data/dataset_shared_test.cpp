@@ -4,6 +4,7 @@
 #include <set>
 
 #include "data/dataset_load.h"
+#include "generated/test_paths.h"
 #include "tests/engine/files_scratch.h"
 #include "tests/shared_data.h"
 

@@ -8,6 +8,7 @@
 
 #include "engine/files/crc32.h"
 #include "engine/files/input_file.h"
+#include "generated/test_paths.h"
 #include "tests/engine/files_scratch.h"
 
 namespace ddpmts {

@@ -5,6 +5,7 @@
 
 #include "data/image_codec.h"
 #include "engine/files/crc32.h"
+#include "generated/test_paths.h"
 #include "tests/engine/files_scratch.h"
 
 namespace ddpmts {

@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "data/resize.h"
+#include "generated/test_paths.h"
 #include "tests/engine/files_scratch.h"
 
 namespace ddpmts {

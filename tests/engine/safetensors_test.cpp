@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 
+#include "generated/test_paths.h"
 #include "tests/engine/files_scratch.h"
 #include "tests/shared_data.h"
 

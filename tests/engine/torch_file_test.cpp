@@ -6,6 +6,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "generated/test_paths.h"
 #include "tests/engine/files_scratch.h"
 #include "tests/engine/torch_bytes.h"
 

@@ -14,6 +14,7 @@
 
 #include "eval/components.h"
 #include "eval/metrics.h"
+#include "generated/test_paths.h"
 
 namespace ddpmts::eval {
 namespace {

@@ -12,6 +12,7 @@
 #include <stdexcept>
 
 #include "eval/ranking.h"
+#include "generated/test_paths.h"
 
 namespace ddpmts::eval {
 namespace {

@@ -13,6 +13,8 @@
 #include <set>
 #include <stdexcept>
 
+#include "generated/test_paths.h"
+
 namespace ddpmts::eval {
 namespace {
 

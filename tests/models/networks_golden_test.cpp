@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/optimizer.h"
+#include "generated/test_paths.h"
 #include "models/model_file.h"
 #include "tests/models/model_test.h"
 

@@ -5,6 +5,7 @@
 // single sample gets three times that, relative to the larger of the level's root mean square and itself.
 #include <nlohmann/json.hpp>
 
+#include "generated/test_paths.h"
 #include "models/resnet_teacher.h"
 #include "tests/models/model_test.h"
 #include "tests/models/teacher_entries.h"

@@ -1,5 +1,6 @@
 // The teacher: against PyTorch on a photograph with ImageNet weights, from both forms of torchvision's file, and what it
 // says about files that do not fit.
+#include "generated/test_paths.h"
 #include "models/model_file.h"
 #include "models/resnet_teacher.h"
 #include "tests/models/model_test.h"

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/optimizer.h"
+#include "generated/test_paths.h"
 #include "models/diffusion.h"
 #include "models/unet.h"
 #include "tests/models/model_test.h"
