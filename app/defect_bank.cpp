@@ -104,7 +104,8 @@ Mask mask_of(const Tensor& masks, std::int64_t i) {
 // Makes the folder ready; returns how many paintings it holds already.
 std::int64_t open_bank(const path& folder, const ordered_json& settings, bool overwrite) {
   if (overwrite && std::filesystem::exists(settings_file(folder))) {  // never a folder that is no bank
-    for (const char* part : {"good", "bad", "masks", "realism.json", "realism.html", "bank.jsonl", "bank.json"}) {
+    for (const char* part :
+         {"good", "bad", "masks", "realism.json", "realism.html", "bank.jsonl", "bank.json"}) {
       std::filesystem::remove_all(folder / part);
     }
   }

@@ -30,14 +30,7 @@ void visit_settings(Config& c, Visit&& visit) {
   visit("learning_rate", t.learning_rate);
   visit("warmup", t.warmup);
   visit("final_learning_rate", t.final_learning_rate);
-  visit("optimizer", t.optimizer.kind);
-  visit("beta1", t.optimizer.beta1);
-  visit("beta2", t.optimizer.beta2);
-  visit("epsilon", t.optimizer.epsilon);
-  visit("weight_decay", t.optimizer.weight_decay);
-  visit("average_decay", t.optimizer.average_decay);
-  visit("average_warmup", t.optimizer.average_warmup);
-  visit("max_grad_norm", t.optimizer.max_grad_norm);
+  visit_optimizer(t.optimizer, visit);
   visit("augmentation", t.synthesis.augmentation);
   visit("flip_horizontal", t.synthesis.flip_horizontal);
   visit("flip_vertical", t.synthesis.flip_vertical);

@@ -129,7 +129,8 @@ void run_predict(const PredictOptions& options) {
   const ordered_json document = {
       {"threshold",
        {{"raw", model.threshold.threshold},
-        {"false_alarm_rate", options.has_threshold ? ordered_json() : ordered_json(model.threshold.false_alarm_rate)},
+        {"false_alarm_rate",
+         options.has_threshold ? ordered_json() : ordered_json(model.threshold.false_alarm_rate)},
         {"meaning", model.threshold.describe()}}},
       {"map_size", size},
       {"pictures", std::move(pictures)}};

@@ -74,14 +74,7 @@ void visit_settings(Config& c, Visit&& visit) {
   visit("segmentation_weight", t.segmentation_weight);
   visit("segmentation_trains_student", t.segmentation_trains_student);
   visit("start_student_from_teacher", t.start_student_from_teacher);
-  visit("optimizer", t.optimizer.kind);
-  visit("momentum", t.optimizer.momentum);
-  visit("beta1", t.optimizer.beta1);
-  visit("beta2", t.optimizer.beta2);
-  visit("epsilon", t.optimizer.epsilon);
-  visit("weight_decay", t.optimizer.weight_decay);
-  visit("decay_all", t.optimizer.decay_all);
-  visit("max_grad_norm", t.optimizer.max_grad_norm);
+  visit_optimizer(t.optimizer, visit);
   visit("focal_gamma", t.segmentation.gamma);
   visit("focal_weight", t.segmentation.focal_weight);
   visit("l1_weight", t.segmentation.l1_weight);

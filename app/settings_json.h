@@ -49,6 +49,21 @@ inline std::string text_of(const nlohmann::ordered_json& json, int indent = -1) 
   return json.dump(indent, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
+/// visit(name, field) for what all trainings' optimisers have.
+template <class Config, class Visit>
+void visit_optimizer(Config& c, Visit&& visit) {
+  visit("optimizer", c.kind);
+  visit("momentum", c.momentum);
+  visit("beta1", c.beta1);
+  visit("beta2", c.beta2);
+  visit("epsilon", c.epsilon);
+  visit("weight_decay", c.weight_decay);
+  visit("decay_all", c.decay_all);
+  visit("max_grad_norm", c.max_grad_norm);
+  visit("average_decay", c.average_decay);
+  visit("average_warmup", c.average_warmup);
+}
+
 struct SettingsWriter {
   nlohmann::ordered_json json;
 

@@ -103,14 +103,21 @@ void finish_model(Detector&& detector, const RunConfig& config, const TrainingDa
   std::printf("%s\n", model.threshold.describe().c_str());
 }
 
-// A replaced run's outcome goes aside: nothing of it may be taken for the new run's, and nothing is lost if that fails.
+// A replaced run's outcome goes aside: nothing of it may be taken for the new run's, and nothing is lost if that fails. What an
+// earlier attempt to replace it left half done does not get among it.
 void set_aside(const RunFolder& run) {
+  const bool keeps_a_model = std::filesystem::exists(run.previous() / run.model().filename());
+  const bool half_done = keeps_a_model && !std::filesystem::exists(run.model());
   for (const auto& file :
        {run.model(), run.checkpoint(), run.results(), run.table(), run.report(), run.config(), run.log()}) {
     if (!std::filesystem::exists(file)) continue;
-    make_folder(run.previous());
     std::error_code error;
-    std::filesystem::rename(file, run.previous() / file.filename(), error);
+    if (half_done) {
+      std::filesystem::remove(file, error);
+    } else {
+      make_folder(run.previous());
+      std::filesystem::rename(file, run.previous() / file.filename(), error);
+    }
     if (error) throw_system_error("move aside", file, error.value());
   }
 }

@@ -173,6 +173,11 @@ TEST_F(BadPictures, AFullDiskIsSaidAndNothingIsDamaged) {
   EXPECT_EQ(stopped.code, 1) << stopped.output;
   EXPECT_NE(stopped.output.find("checkpoint.safetensors"), std::string::npos) << stopped.output;
   EXPECT_EQ(read_text(full + "/previous/model.safetensors"), model);
+  const std::string config = read_text(full + "/previous/config.json");
+  EXPECT_EQ(run_shell("trap '' XFSZ; ulimit -f 64; " + train + " --seed 7").code, 1);
+  EXPECT_EQ(read_text(full + "/previous/model.safetensors"), model);
+  EXPECT_EQ(read_text(full + "/previous/config.json"), config)
+      << "the kept model stays beside its own settings";
   const Finished unfinished =
       run_program("predict " + full + " " + part() + "/test/good -o " + *folder / "full_out");
   EXPECT_EQ(unfinished.code, 1) << "the old model must not be taken for the new one's";
