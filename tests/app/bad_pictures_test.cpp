@@ -154,7 +154,8 @@ TEST_F(BadPictures, ACallThatFailsLeavesTheRunAsItWas) {
         "train " + part() + start + " --size 64 --overwrite --teacher absent.safetensors",
         "train " + part() + start + " --size 40 --overwrite --teacher random",
         "train " + *folder / "nothing" + start + " --overwrite --teacher random",
-        "test " + once + " " + *folder / "nothing", "predict " + once + " " + *folder / "nothing"}) {
+        "test " + once + " " + *folder / "nothing",
+        "predict " + once + " " + *folder / "nothing" + " -o " + *folder / "nowhere"}) {
     const Finished done = run_program(call);
     EXPECT_NE(done.code, 0) << call;
     EXPECT_TRUE(contents(once) == before) << call << "\n" << done.output;
