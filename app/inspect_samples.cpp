@@ -87,6 +87,8 @@ std::size_t inspect_samples(const Inspector& inspector, std::span<const Sample> 
       if (loaded[i].loaded()) {
         const auto begin = maps.begin() + static_cast<std::ptrdiff_t>(next * pixels);
         picture.anomaly.assign(begin, begin + static_cast<std::ptrdiff_t>(pixels));
+        picture.result.width = loaded[i].width;
+        picture.result.height = loaded[i].height;
         picture.result.raw_score = inspection.scores[next];
         picture.result.milliseconds = milliseconds;
         eval::judge(picture.result, inspector.threshold);

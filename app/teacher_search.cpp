@@ -1,9 +1,6 @@
 #include "app/teacher_search.h"
 
-#include <algorithm>
 #include <cstdlib>
-#include <filesystem>
-#include <vector>
 
 #include "engine/files/torch_file.h"
 
@@ -12,34 +9,33 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<fs::path> weights_in(const fs::path& folder) {
-  std::vector<fs::path> found;
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    if (it->path().extension() == ".safetensors") found.push_back(it->path());
-  }
-  std::sort(found.begin(), found.end());
-  return found;
-}
+constexpr const char* kShippedName = "teacher.safetensors";
+
+fs::path program_folder() { return fs::read_symlink("/proc/self/exe").parent_path(); }
 
 }  // namespace
+
+fs::path shipped_teacher() {
+  const fs::path folder = program_folder();
+  for (const fs::path& file : {folder / kShippedName, folder.parent_path() / "weights" / kShippedName}) {
+    if (fs::exists(file)) return file;
+  }
+  return {};
+}
 
 std::string find_teacher(const std::string& wanted) {
   if (!wanted.empty()) return wanted;
   if (const char* variable = std::getenv("DDPMTS_TEACHER"); variable != nullptr && *variable != '\0')
     return variable;
-  std::error_code error;
-  const fs::path program = fs::read_symlink("/proc/self/exe", error);
-  for (const fs::path& folder : {fs::path("weights"), program.parent_path() / "weights",
-                                 program.parent_path().parent_path() / "weights"}) {
-    const std::vector<fs::path> found = weights_in(folder);
-    if (!found.empty()) return found.front().string();
+  const fs::path shipped = shipped_teacher();
+  if (shipped.empty()) {
+    throw_error(
+        "no teacher found: put the program's weights/{} beside the program, or name a ResNet-18 or ResNet-34 "
+        "with --teacher FILE (weights/README.md says where to get one); `--teacher random` does without, and "
+        "finds less",
+        kShippedName);
   }
-  throw_error(
-      "no teacher found: put a ResNet-18 or ResNet-34 (torchvision names, safetensors) into weights/, or "
-      "name it with "
-      "--teacher FILE; "
-      "weights/README.md says where to get one. `--teacher random` does without, and finds less");
+  return shipped.string();
 }
 
 SafetensorsFile open_teacher(const fs::path& path) {

@@ -1,6 +1,7 @@
 // Where the teacher's weights come from.
 #pragma once
 
+#include <filesystem>
 #include <string>
 
 #include "engine/files/safetensors.h"
@@ -10,8 +11,12 @@ namespace ddpmts::app {
 /// The word that asks for a teacher of random weights.
 inline constexpr const char* kRandomTeacher = "random";
 
-/// `wanted` when it is given; else $DDPMTS_TEACHER; else the one *.safetensors in weights/ beside the working folder or the
-/// program. Throws Error saying how to get one when there is none.
+/// The teacher that ships with the program: teacher.safetensors in the program's own folder, else in weights/ beside that folder
+/// (so a checkout's build/ddpmts finds weights/teacher.safetensors). Absolute; empty when there is none. The working folder and
+/// other files do not matter.
+std::filesystem::path shipped_teacher();
+
+/// `wanted` when it is given; else $DDPMTS_TEACHER; else the shipped one. Throws Error saying how to get one when there is none.
 std::string find_teacher(const std::string& wanted);
 
 /// The file of a teacher. Throws FileError when it cannot be used; for a file of PyTorch with the command that converts it.

@@ -9,6 +9,7 @@
 #include "data/image_png.h"
 #include "engine/files/atomic_file.h"
 #include "eval/base64.h"
+#include "eval/pointing.h"
 #include "eval/report.h"
 
 namespace ddpmts::app {
@@ -38,16 +39,6 @@ struct Found {
   std::vector<std::vector<float>> maps;
   std::vector<LoadedPicture> pictures;
 };
-
-// Where a gallery has fewer places than pictures: the worst mistakes, then what lies nearest to the threshold.
-std::vector<std::size_t> choose_gallery(const Found& found, int places) {
-  std::vector<eval::GalleryItem> items(found.results.size());
-  for (std::size_t i = 0; i < items.size(); ++i) items[i].result = found.results[i];
-  std::vector<std::size_t> order = eval::worst_first(items);
-  std::erase_if(order, [&](std::size_t i) { return !found.results[i].error.empty(); });
-  if (order.size() > static_cast<std::size_t>(places)) order.resize(static_cast<std::size_t>(places));
-  return order;
-}
 
 template <class Picture>
 std::string png_text(const Picture& picture) {
@@ -87,6 +78,10 @@ std::optional<eval::Summary> test_run(const Inspector& inspector, const Dataset&
   inspect.with_masks = true;
   const std::size_t done = inspect_samples(inspector, dataset.test, inspect, [&](InspectedPicture&& picture) {
     picture.result.path = std::filesystem::relative(picture.sample->path, dataset.root).string();
+    if (picture.loaded.mask_state == MaskState::marked && picture.result.error.empty()) {
+      picture.result.on_defect = eval::points_at_defect(
+          {picture.anomaly, picture.loaded.mask.value, size, size, picture.result.path}, size / 64);
+    }
     found.results.push_back(std::move(picture.result));
     found.maps.push_back(std::move(picture.anomaly));
     found.pictures.push_back(std::move(picture.loaded));
@@ -119,7 +114,8 @@ std::optional<eval::Summary> test_run(const Inspector& inspector, const Dataset&
   summary.masks_left_out = masks_left_out;
 
   std::vector<eval::GalleryItem> gallery;
-  for (const std::size_t i : choose_gallery(found, options.gallery)) {
+  for (const std::size_t i :
+       eval::choose_for_gallery(found.results, static_cast<std::size_t>(options.gallery))) {
     gallery.push_back(gallery_item(found, i, size, inspector.threshold));
   }
   eval::ReportText text;

@@ -135,6 +135,20 @@ std::vector<RocPoint> roc_curve(const RankedScores& ranked, int max_points) {
   return points;
 }
 
+std::optional<RocPoint> roc_point(const RankedScores& ranked, double max_false_positive_rate) {
+  if (!ranked.has_both_classes()) return std::nullopt;
+  const double positives = static_cast<double>(ranked.defective().size());
+  const double negatives = static_cast<double>(ranked.good().size());
+  RocPoint best = {0, 0, std::numeric_limits<float>::infinity()};
+  for_each_threshold(ranked, [&](std::uint32_t key, std::size_t true_positives, std::size_t false_positives) {
+    const RocPoint point = {static_cast<double>(false_positives) / negatives,
+                            static_cast<double>(true_positives) / positives, score_of_key(key)};
+    const bool is_allowed = point.false_positive_rate <= max_false_positive_rate;
+    if (is_allowed && point.true_positive_rate > best.true_positive_rate) best = point;
+  });
+  return best;
+}
+
 std::optional<double> auroc(std::span<const float> scores, std::span<const std::uint8_t> labels) {
   return auroc(RankedScores(scores, labels));
 }

@@ -68,4 +68,8 @@ struct RocPoint {
 /// with one class only.
 std::vector<RocPoint> roc_curve(const RankedScores& ranked, int max_points = 200);
 
+/// The point of the ROC curve with the highest true-positive rate whose false-positive rate is at most the one given; (0,0) with
+/// threshold +infinity when there is no other. Empty with one class only.
+std::optional<RocPoint> roc_point(const RankedScores& ranked, double max_false_positive_rate);
+
 }  // namespace ddpmts::eval

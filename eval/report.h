@@ -38,6 +38,11 @@ std::string report_html(const Summary& summary, std::span<const PictureResult> p
 std::string html_escape(std::string_view text);
 
 /// The gallery's order, worst first, as indices.
-std::vector<std::size_t> worst_first(std::span<const GalleryItem> gallery);
+std::vector<std::size_t> worst_first(std::span<const PictureResult> pictures);
+
+/// Which pictures to show where there are more than places, as indices, worst first. Missed, false alarms, found, passed and
+/// judged without a label share the places alike, and what one does not need goes to the others: of mistakes the worst, of the
+/// rest some from every distance to the threshold. Pictures with an error are left out.
+std::vector<std::size_t> choose_for_gallery(std::span<const PictureResult> pictures, std::size_t places);
 
 }  // namespace ddpmts::eval

@@ -73,6 +73,10 @@ border-radius:16px;background:var(--card);color:var(--ink)}
 .card .verdict.bad{color:var(--bad)}.card .verdict.good{color:var(--good)}
 .card .path{overflow-wrap:anywhere;color:var(--soft);font-size:.8rem;margin-top:2px}
 .card .score{float:right;font-variant-numeric:tabular-nums}
+.scale{display:inline-block;position:relative;width:64px;height:9px;border:1px solid var(--line);border-radius:5px;
+background:var(--paper);overflow:hidden;vertical-align:middle}
+.scale i{display:block;height:100%}.scale i.good{background:var(--good)}.scale i.bad{background:var(--bad-fill)}
+.scale:after{content:"";position:absolute;left:50%;top:0;height:100%;border-left:2px solid var(--threshold)}
 .errors td{vertical-align:top;overflow-wrap:anywhere}
 footer{margin-top:48px;color:var(--soft);font-size:.85rem;border-top:1px solid var(--line);padding-top:12px}
 @media(max-width:760px){main{padding:18px 14px 40px}.charts{grid-template-columns:minmax(0,1fr)}

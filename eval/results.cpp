@@ -27,7 +27,8 @@ Json json_of(const TypeRow& row) {
           {"label", label_or_null(row.defective)},
           {"count", row.count},
           {"found", row.found},
-          {"mean_raw_score", row.mean_raw_score}};
+          {"mean_raw_score", row.mean_raw_score},
+          {"median_score", row.median_score}};
 }
 
 /// A CSV field: quoted when it holds a comma, a quote, a line break or an outer space.
@@ -47,6 +48,8 @@ std::string csv_field(const std::string& text) {
 Json prediction_json(const PictureResult& picture, const Calibration& calibration) {
   const bool judged = picture.error.empty();
   Json json = {{"path", picture.path}};
+  json["width"] = judged ? Json(picture.width) : Json(nullptr);
+  json["height"] = judged ? Json(picture.height) : Json(nullptr);
   json["verdict"] = judged ? label_or_null(picture.verdict_defective) : Json(nullptr);
   json["score"] = judged ? Json(picture.score) : Json(nullptr);
   json["raw_score"] = judged ? Json(static_cast<double>(picture.raw_score)) : Json(nullptr);
@@ -89,6 +92,7 @@ std::string results_json(const Summary& summary, std::span<const PictureResult> 
                          {"false_alarms", summary.confusion->false_alarms},
                          {"good_passed", summary.confusion->good_passed}};
   }
+  json["pointing"] = {{"on_defect", summary.pointing.on_defect}, {"counted", summary.pointing.counted}};
   json["per_type"] = Json::array();
   for (const TypeRow& row : summary.per_type) json["per_type"].push_back(json_of(row));
   json["pictures"] = Json::array();
@@ -96,6 +100,7 @@ std::string results_json(const Summary& summary, std::span<const PictureResult> 
     Json row = prediction_json(picture, calibration);
     row["defect_type"] = picture.defect_type.empty() ? Json(nullptr) : Json(picture.defect_type);
     row["label"] = label_or_null(picture.defective);
+    row["on_defect"] = picture.on_defect ? Json(*picture.on_defect) : Json(nullptr);
     json["pictures"].push_back(std::move(row));
   }
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";

@@ -25,20 +25,32 @@ int label_order(const std::optional<bool>& defective) {
   return !defective.has_value() ? 2 : *defective ? 1 : 0;
 }
 
+std::optional<double> median(std::vector<double> values) {
+  if (values.empty()) return std::nullopt;
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  if (values.size() % 2 == 1) return *middle;
+  return 0.5 * (*middle + *std::max_element(values.begin(), middle));
+}
+
 std::vector<TypeRow> count_types(std::span<const PictureResult> pictures) {
   std::map<std::pair<int, std::string>, TypeRow> rows;
+  std::map<std::pair<int, std::string>, std::vector<double>> scores;
   for (const PictureResult& picture : pictures) {
     if (!picture.error.empty()) continue;
-    TypeRow& row = rows[{label_order(picture.defective), type_name(picture)}];
+    const std::pair key{label_order(picture.defective), type_name(picture)};
+    TypeRow& row = rows[key];
     row.defect_type = type_name(picture);
     row.defective = picture.defective;
     ++row.count;
     row.found += picture.verdict_defective ? 1 : 0;
     row.mean_raw_score += static_cast<double>(picture.raw_score);  // a sum until the end
+    scores[key].push_back(picture.score);
   }
   std::vector<TypeRow> table;
   for (auto& [key, row] : rows) {
     row.mean_raw_score /= row.count;
+    row.median_score = *median(std::move(scores[key]));
     table.push_back(std::move(row));
   }
   return table;
@@ -50,14 +62,6 @@ void add_to_confusion(const PictureResult& picture, Confusion& confusion) {
   } else {
     ++(picture.verdict_defective ? confusion.false_alarms : confusion.good_passed);
   }
-}
-
-std::optional<double> median(std::vector<double> values) {
-  if (values.empty()) return std::nullopt;
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  if (values.size() % 2 == 1) return *middle;
-  return 0.5 * (*middle + *std::max_element(values.begin(), middle));
 }
 
 }  // namespace
@@ -93,6 +97,10 @@ Summary summarize(std::span<const PictureResult> pictures, std::span<const Pictu
     }
     ++(*picture.defective ? summary.labelled_defective : summary.labelled_good);
     add_to_confusion(picture, confusion);
+    if (*picture.defective && picture.verdict_defective && picture.on_defect) {
+      ++summary.pointing.counted;
+      summary.pointing.on_defect += *picture.on_defect ? 1 : 0;
+    }
     scores.push_back(picture.raw_score);
     labels.push_back(*picture.defective ? 1 : 0);
   }

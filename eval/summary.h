@@ -22,9 +22,12 @@ struct PictureResult {
   float raw_score = 0;            ///< higher = more likely defective
   double score = 0;               ///< Calibration::normalize(raw_score): in [0, 1], 0.5 = threshold
   bool verdict_defective = false;
-  double milliseconds = 0;  ///< time to inspect it
+  double milliseconds = 0;    ///< time to inspect it
+  int width = 0, height = 0;  ///< of the picture, in pixels; 0 where unknown
   std::vector<Blob> blobs;  ///< largest first; where they lie and how large they are in pixels of the picture
-  std::string error;        ///< empty when all went well
+  std::optional<bool>
+      on_defect;      ///< the map's peak lies on the true defect (pointing.h); empty without a mask
+  std::string error;  ///< empty when all went well
 };
 
 /// Fills score and verdict_defective from raw_score.
@@ -46,6 +49,13 @@ struct TypeRow {
   int count = 0;
   int found = 0;
   double mean_raw_score = 0;
+  double median_score = 0;  ///< normalised: 0.5 = threshold
+};
+
+/// Of the defects found, where a mask tells: how often the map's peak lies on the defect itself.
+struct Pointing {
+  int on_defect = 0;
+  int counted = 0;
 };
 
 /// Metrics are fractions in [0,1], empty where labels or masks are missing or of one class only.
@@ -67,7 +77,8 @@ struct Summary {
       0;  ///< pictures left out of the pixel metrics because their mask marks nothing, or nothing that is left
           ///< at the map's size; set by the caller
   std::optional<Confusion> confusion;  ///< empty when no picture has a label
-  std::vector<TypeRow> per_type;       ///< good first, then by name
+  Pointing pointing;
+  std::vector<TypeRow> per_type;  ///< good first, then by name
   std::optional<double> median_milliseconds;
 };
 
@@ -76,14 +87,14 @@ struct Summary {
 Summary summarize(std::span<const PictureResult> pictures, std::span<const PictureMap> maps,
                   const Calibration& calibration);
 
-/// One picture as results.json and predictions.json have it: path, verdict (good, defective), score, raw_score, threshold,
-/// milliseconds, boxes (x, y, width, height and area in pixels of the picture, score), error; null what a picture with an
-/// error has not.
+/// One picture as results.json and predictions.json have it: path, width and height in pixels, verdict (good, defective), score,
+/// raw_score, threshold, milliseconds, boxes (x, y, width, height and area in pixels of the picture, score), error; null what a
+/// picture with an error has not.
 nlohmann::ordered_json prediction_json(const PictureResult& picture, const Calibration& calibration);
 
 /// results.json: an object with the keys image_auroc, pixel_auroc, pixel_ap, aupro, f1_max, pixel_f1_max
-/// (fractions or null), threshold, calibration, counts, confusion (or null), per_type and pictures, whose keys are those of
-/// prediction_json. Bytes of names that are not UTF-8 are replaced by U+FFFD.
+/// (fractions or null), threshold, calibration, counts, confusion (or null), pointing, per_type and pictures, whose keys are those
+/// of prediction_json, defect_type, label and on_defect (or null). Bytes of names that are not UTF-8 are replaced by U+FFFD.
 std::string results_json(const Summary& summary, std::span<const PictureResult> pictures);
 
 /// results.csv after RFC 4180 (CRLF, quotes doubled), one row a picture: path, defect_type, label (good,

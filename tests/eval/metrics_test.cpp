@@ -163,6 +163,16 @@ TEST(Metrics, RocCurveHoldsTruePointsAndBothEnds) {
   }
   EXPECT_NEAR(area, auroc(ranked).value(), 1e-12);
   EXPECT_THROW(roc_curve(ranked, 1), std::invalid_argument);
+  // The best allowed point, against a look at every point of the whole curve.
+  for (const double rate : {0.0, 0.01, 0.05, 0.3, 0.999, 1.0}) {
+    const RocPoint point = roc_point(ranked, rate).value();
+    double best = 0;
+    for (const RocPoint& other : all) {
+      if (other.false_positive_rate <= rate) best = std::max(best, other.true_positive_rate);
+    }
+    EXPECT_EQ(point.true_positive_rate, best) << rate;
+    EXPECT_LE(point.false_positive_rate, rate);
+  }
 }
 
 // F1 is 2/3 with one picture called defective and again with all four: the fewer alarms win.
@@ -181,6 +191,7 @@ TEST(Metrics, EmptyWithOneClassOnly) {
     EXPECT_FALSE(average_precision(scores, labels).has_value());
     EXPECT_FALSE(f1_max(scores, labels).has_value());
     EXPECT_TRUE(roc_curve(RankedScores(scores, labels)).empty());
+    EXPECT_FALSE(roc_point(RankedScores(scores, labels), 0.1).has_value());
   }
   EXPECT_FALSE(auroc({}, {}).has_value());
 }

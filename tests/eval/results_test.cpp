@@ -102,6 +102,20 @@ TEST(Summary, TellsTheKindsApart) {
     EXPECT_EQ(summary.per_type[i].found, found[i]);
   }
   EXPECT_NEAR(summary.per_type[2].mean_raw_score, 0.6, 1e-7);
+  EXPECT_DOUBLE_EQ(summary.per_type[2].median_score,
+                   0.5);  // the raw scores are 0.9, 0.4 and 0.5, the threshold
+}
+
+TEST(Summary, CountsWhereFoundDefectsWerePointedAt) {
+  std::vector<PictureResult> pictures = sample();
+  for (PictureResult& result : pictures) result.on_defect = true;  // good and missed ones must not count
+  for (PictureResult& result : pictures) {
+    if (result.defect_type == "crack") result.on_defect = false;
+  }
+  const Summary all = summarize(pictures, {}, calibration);
+  EXPECT_EQ(all.pointing.counted, 3);
+  EXPECT_EQ(all.pointing.on_defect, 2);
+  EXPECT_EQ(summarize(sample(), {}, calibration).pointing.counted, 0);  // no masks
 }
 
 TEST(Summary, PixelMetricsComeFromTheMaps) {
@@ -135,10 +149,10 @@ TEST(ResultsJson, ReadsBack) {
       nlohmann::json::parse(results_json(summarize(pictures, {}, calibration), pictures));
   for (const char* key :
        {"image_auroc", "pixel_auroc", "pixel_ap", "aupro", "f1_max", "pixel_f1_max", "threshold",
-        "calibration", "counts", "median_milliseconds", "confusion", "per_type", "pictures"}) {
+        "calibration", "counts", "median_milliseconds", "confusion", "pointing", "per_type", "pictures"}) {
     EXPECT_TRUE(json.contains(key)) << key;
   }
-  EXPECT_EQ(json.size(), 13u);
+  EXPECT_EQ(json.size(), 14u);
   EXPECT_DOUBLE_EQ(json["image_auroc"].get<double>(), 0.75);
   EXPECT_TRUE(json["pixel_auroc"].is_null());
   EXPECT_TRUE(json["aupro"].is_null());
