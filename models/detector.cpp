@@ -96,13 +96,7 @@ Tensor Detector::normalize(const Tensor& pictures) const { return normalized_pic
 namespace {
 
 /// z = (map − offset)·scale.
-kernels::MapTerm term_of(const MapUnit& unit) {
-  kernels::MapTerm term;
-  term.weight = 1.0f;
-  term.scale = unit.scale;
-  term.offset = -unit.offset * unit.scale;
-  return term;
-}
+kernels::MapTerm term_of(const MapUnit& unit) { return {unit.scale, -unit.offset * unit.scale}; }
 
 }  // namespace
 

@@ -50,7 +50,7 @@ Prepared prepare_anomaly_map(Device device, DType type, std::int64_t n, std::int
   args.logits_h = args.logits_w = size / 4;
   args.logits = logits.raw();
   args.memory = {size / 8, size / 8, memory.data<float>()};
-  args.distance_term.weight = args.segmentation_term.weight = args.memory_term.weight = 1.0f;
+  args.distance_term.scale = args.segmentation_term.scale = args.memory_term.scale = 1.0f;
   Tensor maps[4];
   for (Tensor& map : maps) map = Tensor::empty({n, size, size}, DType::f32, device);
   args.distance_map = maps[0].data<float>();

@@ -2,7 +2,7 @@
 // Layout: maps [N, h, w] f32, logits f32 or bf16.
 // Bytes moved: the outputs once. Source rows are stretched to the output's width once each, into a tile on the stack;
 // an output row is then a mixture of two stretched rows per input.
-// Variants: product or mean of the distances; σ before or after the upsampling; f32 or bf16 logits.
+// Variants: f32 or bf16 logits.
 #include "kernels/anomaly_map.h"
 
 #include "kernels/cpu/bilinear_tap.h"
@@ -32,16 +32,15 @@ struct StretchedRows {
     held[0] = held[1] = -1;
   }
 
-  /// The slot with source row y of `picture` [h, w]. Rows y and y + 1 never share a slot.
-  template <class T>
-  DDPMTS_INLINE const float* stretched(const T* picture, std::int64_t w, std::int64_t y, int count,
-                                       bool logistic_first) {
+  /// The slot with source row y of `picture` [h, w], or of σ(picture). Rows y and y + 1 never share a slot.
+  template <bool kLogistic, class T>
+  DDPMTS_INLINE const float* stretched(const T* picture, std::int64_t w, std::int64_t y, int count) {
     const int slot = static_cast<int>(y & 1);
     float* out = row[slot];
     if (held[slot] == y) return out;
     held[slot] = y;
     const T* source = picture + y * w;
-    if (logistic_first) {
+    if constexpr (kLogistic) {
       float left[kTile], right[kTile];
       for (int i = 0; i < count; ++i) {
         left[i] = to_float(source[first[i]]);
@@ -73,16 +72,6 @@ struct MixedRow {
   }
 };
 
-/// value, normalised and calibrated. `pixel`: index in [H, W] of the first lane; `count`: lanes inside the row.
-DDPMTS_INLINE Floats calibrated(Floats value, const MapTerm& term, std::int64_t pixel, std::int64_t count) {
-  if (term.logarithm) {
-    value = log_of_positive((value < 0.0f ? splat(0.0f) : value) + term.log_epsilon);
-  }
-  if (term.pixel_mean != nullptr) value -= load_upto(term.pixel_mean + pixel, count);
-  if (term.pixel_std != nullptr) value /= load_upto(term.pixel_std + pixel, count);
-  return (value * term.scale + term.offset) * term.weight;
-}
-
 struct Tile {
   std::int64_t picture, row_begin, row_end, column_begin;
   int columns;
@@ -92,13 +81,14 @@ struct Wanted {
   bool distance, segmentation, memory;
 };
 
-/// Output row y of one small map, upsampled.
-DDPMTS_INLINE MixedRow mixed_row(StretchedRows& rows, const DistanceLevel& level, std::int64_t h,
-                                 const Tile& tile, std::int64_t y) {
-  const BilinearTap tap = bilinear_axis(level.h, h).tap(y);
-  const float* picture = level.distance + tile.picture * level.h * level.w;
-  const float* top = rows.stretched(picture, level.w, tap.first, tile.columns, false);
-  const float* bottom = rows.stretched(picture, level.w, tap.second, tile.columns, false);
+/// Output row y of one small map `values` [N, h, w], or of σ(values), upsampled.
+template <bool kLogistic, class T>
+DDPMTS_INLINE MixedRow mixed_row(StretchedRows& rows, const T* values, std::int64_t h, std::int64_t w,
+                                 std::int64_t out_h, const Tile& tile, std::int64_t y) {
+  const BilinearTap tap = bilinear_axis(h, out_h).tap(y);
+  const T* picture = values + tile.picture * h * w;
+  const float* top = rows.stretched<kLogistic>(picture, w, tap.first, tile.columns);
+  const float* bottom = rows.stretched<kLogistic>(picture, w, tap.second, tile.columns);
   return MixedRow{top, bottom, tap.fraction};
 }
 
@@ -113,54 +103,37 @@ DDPMTS_INLINE void write_tile(const AnomalyMapArgs& args, const Tile& tile, Want
   if (wanted.segmentation)
     logits.start(bilinear_axis(args.logits_w, args.w), tile.column_begin, tile.columns);
   if (wanted.memory) remembered.start(bilinear_axis(args.memory.w, args.w), tile.column_begin, tile.columns);
-  const bool logistic_first = args.order == SegmentationOrder::probability_then_upsample;
-  const float level_weight = 1.0f / static_cast<float>(level_count > 0 ? level_count : 1);
-
   for (std::int64_t y = tile.row_begin; y < tile.row_end; ++y) {
     MixedRow distance_rows[kMaxFeatureLevels] = {};
-    for (int k = 0; k < level_count; ++k)
-      distance_rows[k] = mixed_row(levels[k], args.level[k], args.h, tile, y);
-    MixedRow memory_row{};
-    if (wanted.memory) memory_row = mixed_row(remembered, args.memory, args.h, tile, y);
-    MixedRow logit_row{};
+    for (int k = 0; k < level_count; ++k) {
+      const DistanceLevel& level = args.level[k];
+      distance_rows[k] = mixed_row<false>(levels[k], level.distance, level.h, level.w, args.h, tile, y);
+    }
+    MixedRow memory_row{}, probability_row{};
+    if (wanted.memory) {
+      memory_row =
+          mixed_row<false>(remembered, args.memory.distance, args.memory.h, args.memory.w, args.h, tile, y);
+    }
     if (wanted.segmentation) {
-      const BilinearTap tap = bilinear_axis(args.logits_h, args.h).tap(y);
-      const T* picture = static_cast<const T*>(args.logits) + tile.picture * args.logits_h * args.logits_w;
-      const float* top = logits.stretched(picture, args.logits_w, tap.first, tile.columns, logistic_first);
-      const float* bottom =
-          logits.stretched(picture, args.logits_w, tap.second, tile.columns, logistic_first);
-      logit_row = MixedRow{top, bottom, tap.fraction};
+      probability_row = mixed_row<true>(logits, static_cast<const T*>(args.logits), args.logits_h,
+                                        args.logits_w, args.h, tile, y);
     }
 
     for (int i = 0; i < tile.columns; i += kLanes) {
       const std::int64_t count = smaller(kLanes, tile.columns - i);
-      const std::int64_t pixel = y * args.w + tile.column_begin + i;
-      const std::int64_t out = tile.picture * args.h * args.w + pixel;
+      const std::int64_t out = (tile.picture * args.h + y) * args.w + tile.column_begin + i;
       Floats combined = splat(0.0f);
+      const auto add = [&](Floats value, float* map, const MapTerm& term) {
+        if (map != nullptr) store_upto(map + out, value, count);
+        if (term.scale != 0.0f) combined += value * term.scale + term.offset;
+      };
       if (wanted.distance) {
-        const bool product = args.combination == DistanceCombination::product;
         Floats distance = distance_rows[0].at(i);
-        for (int k = 1; k < level_count; ++k) {
-          distance = product ? distance * distance_rows[k].at(i) : distance + distance_rows[k].at(i);
-        }
-        if (!product) distance *= level_weight;
-        if (args.distance_map != nullptr) store_upto(args.distance_map + out, distance, count);
-        if (args.distance_term.weight != 0.0f)
-          combined += calibrated(distance, args.distance_term, pixel, count);
+        for (int k = 1; k < level_count; ++k) distance *= distance_rows[k].at(i);
+        add(distance, args.distance_map, args.distance_term);
       }
-      if (wanted.segmentation) {
-        const Floats mixed = logit_row.at(i);
-        const Floats probability = logistic_first ? mixed : sigmoid(mixed);
-        if (args.segmentation_map != nullptr) store_upto(args.segmentation_map + out, probability, count);
-        if (args.segmentation_term.weight != 0.0f) {
-          combined += calibrated(probability, args.segmentation_term, pixel, count);
-        }
-      }
-      if (wanted.memory) {
-        const Floats memory = memory_row.at(i);
-        if (args.memory_map != nullptr) store_upto(args.memory_map + out, memory, count);
-        if (args.memory_term.weight != 0.0f) combined += calibrated(memory, args.memory_term, pixel, count);
-      }
+      if (wanted.segmentation) add(probability_row.at(i), args.segmentation_map, args.segmentation_term);
+      if (wanted.memory) add(memory_row.at(i), args.memory_map, args.memory_term);
       if (args.combined_map != nullptr) store_upto(args.combined_map + out, combined, count);
     }
   }
@@ -169,9 +142,9 @@ DDPMTS_INLINE void write_tile(const AnomalyMapArgs& args, const Tile& tile, Want
 template <class T>
 void write_maps(const AnomalyMapArgs& args) {
   const bool combine = args.combined_map != nullptr;
-  const Wanted wanted{args.distance_map != nullptr || (combine && args.distance_term.weight != 0.0f),
-                      args.segmentation_map != nullptr || (combine && args.segmentation_term.weight != 0.0f),
-                      args.memory_map != nullptr || (combine && args.memory_term.weight != 0.0f)};
+  const Wanted wanted{args.distance_map != nullptr || (combine && args.distance_term.scale != 0.0f),
+                      args.segmentation_map != nullptr || (combine && args.segmentation_term.scale != 0.0f),
+                      args.memory_map != nullptr || (combine && args.memory_term.scale != 0.0f)};
   const std::int64_t bands = ceil_div(args.h, kBand);
   const std::int64_t tiles = ceil_div(args.w, kTile);
 #pragma omp parallel for schedule(static)

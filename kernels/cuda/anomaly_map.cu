@@ -1,6 +1,6 @@
 // Distance, segmentation and memory map and their combination at picture size (contract: kernels/anomaly_map.h).
 // Layout: maps [N, h, w] f32, logits f32 or bf16; a thread has four neighbouring output columns, a warp 128 of one row.
-// Bytes moved: the outputs once, from registers, and the calibration's two planes; the small inputs hit the first cache.
+// Bytes moved: the outputs once, from registers; the small inputs hit the first cache.
 // Variants: f32 or bf16 logits; whole, aligned 16-byte stores or single elements.
 #include <math.h>
 
@@ -24,7 +24,6 @@ struct Stretched {
 struct Maps {
   Stretched level[kMaxFeatureLevels], logits, memory;
   int level_count = 0;
-  float level_weight = 1.0f;
   bool in_vectors = false;
 };
 
@@ -68,10 +67,6 @@ __device__ __forceinline__ Run stretched(const Stretched& map, const Place& at) 
   return run;
 }
 
-__device__ __forceinline__ Run load_run(const float* p, int count, bool in_vectors) {
-  return in_vectors ? load<kRun>(p) : load_upto<kRun>(p, count);
-}
-
 __device__ __forceinline__ void store_run(float* p, const Run& run, int count, bool in_vectors) {
   if (p == nullptr) return;
   if (in_vectors) {
@@ -81,20 +76,11 @@ __device__ __forceinline__ void store_run(float* p, const Run& run, int count, b
   }
 }
 
-/// combined += value, normalised and calibrated. `plane`: index in [H, W] of the run.
-__device__ __forceinline__ void add_term(Run& combined, const Run& value, const MapTerm& term,
-                                         std::int64_t plane, int count, bool in_vectors) {
-  if (term.weight == 0.0f) return;
-  Run mean = splat<kRun>(0.0f), deviation = splat<kRun>(1.0f);
-  if (term.pixel_mean != nullptr) mean = load_run(term.pixel_mean + plane, count, in_vectors);
-  if (term.pixel_std != nullptr) deviation = load_run(term.pixel_std + plane, count, in_vectors);
+/// combined += value · scale + offset, unless the term is left out.
+__device__ __forceinline__ void add_term(Run& combined, const Run& value, const MapTerm& term) {
+  if (term.scale == 0.0f) return;
 #pragma unroll
-  for (int i = 0; i < kRun; ++i) {
-    float x = value[i];
-    if (term.logarithm) x = logf((x < 0.0f ? 0.0f : x) + term.log_epsilon);
-    x = (x - mean[i]) / deviation[i];
-    combined[i] += (x * term.scale + term.offset) * term.weight;
-  }
+  for (int i = 0; i < kRun; ++i) combined[i] += value[i] * term.scale + term.offset;
 }
 
 template <class T>
@@ -108,45 +94,31 @@ __global__ void __launch_bounds__(kThreads)
   const int picture = static_cast<int>(row / h), y = static_cast<int>(row - std::int64_t{picture} * h);
   const int x = static_cast<int>(task - row * runs) * kRun;
   const Place at{picture, y, x, smaller(kRun, w - x)};
-  const std::int64_t plane = std::int64_t{y} * w + x, out = row * w + x;
+  const std::int64_t out = row * w + x;
   const bool vectors = maps.in_vectors;
   Run combined = splat<kRun>(0.0f);
   if (maps.level_count > 0) {
-    const bool product = args.combination == DistanceCombination::product;
     Run distance = stretched<false, float>(maps.level[0], at);
 #pragma unroll
     for (int k = 1; k < kMaxFeatureLevels; ++k) {
       if (k >= maps.level_count) continue;
       const Run other = stretched<false, float>(maps.level[k], at);
 #pragma unroll
-      for (int i = 0; i < kRun; ++i) {
-        distance[i] = product ? distance[i] * other[i] : distance[i] + other[i];
-      }
-    }
-    if (!product) {
-#pragma unroll
-      for (int i = 0; i < kRun; ++i) distance[i] *= maps.level_weight;
+      for (int i = 0; i < kRun; ++i) distance[i] *= other[i];
     }
     store_run(args.distance_map == nullptr ? nullptr : args.distance_map + out, distance, at.count, vectors);
-    add_term(combined, distance, args.distance_term, plane, at.count, vectors);
+    add_term(combined, distance, args.distance_term);
   }
   if (maps.logits.values != nullptr) {
-    Run probability;
-    if (args.order == SegmentationOrder::probability_then_upsample) {
-      probability = stretched<true, T>(maps.logits, at);
-    } else {
-      probability = stretched<false, T>(maps.logits, at);
-#pragma unroll
-      for (int i = 0; i < kRun; ++i) probability[i] = logistic(probability[i]);
-    }
+    const Run probability = stretched<true, T>(maps.logits, at);
     store_run(args.segmentation_map == nullptr ? nullptr : args.segmentation_map + out, probability, at.count,
               vectors);
-    add_term(combined, probability, args.segmentation_term, plane, at.count, vectors);
+    add_term(combined, probability, args.segmentation_term);
   }
   if (maps.memory.values != nullptr) {
     const Run memory = stretched<false, float>(maps.memory, at);
     store_run(args.memory_map == nullptr ? nullptr : args.memory_map + out, memory, at.count, vectors);
-    add_term(combined, memory, args.memory_term, plane, at.count, vectors);
+    add_term(combined, memory, args.memory_term);
   }
   store_run(args.combined_map == nullptr ? nullptr : args.combined_map + out, combined, at.count, vectors);
 }
@@ -159,25 +131,20 @@ void anomaly_map(const AnomalyMapArgs& args, Stream stream) {
     return Stretched{values, bilinear_axis(h, args.h), bilinear_axis(w, args.w)};
   };
   Maps maps;
-  if (args.distance_map != nullptr || (combine && args.distance_term.weight != 0.0f)) {
+  if (args.distance_map != nullptr || (combine && args.distance_term.scale != 0.0f)) {
     maps.level_count = args.level_count;
-    maps.level_weight = 1.0f / static_cast<float>(args.level_count);
     for (int k = 0; k < args.level_count; ++k) {
       maps.level[k] = stretch(args.level[k].distance, args.level[k].h, args.level[k].w);
     }
   }
-  if (args.segmentation_map != nullptr || (combine && args.segmentation_term.weight != 0.0f)) {
+  if (args.segmentation_map != nullptr || (combine && args.segmentation_term.scale != 0.0f)) {
     maps.logits = stretch(args.logits, args.logits_h, args.logits_w);
   }
-  if (args.memory_map != nullptr || (combine && args.memory_term.weight != 0.0f)) {
+  if (args.memory_map != nullptr || (combine && args.memory_term.scale != 0.0f)) {
     maps.memory = stretch(args.memory.distance, args.memory.h, args.memory.w);
   }
-  maps.in_vectors =
-      args.w % kRun == 0 &&
-      aligned_to_16(args.distance_map, args.segmentation_map, args.memory_map, args.combined_map) &&
-      aligned_to_16(args.distance_term.pixel_mean, args.distance_term.pixel_std,
-                    args.segmentation_term.pixel_mean, args.segmentation_term.pixel_std,
-                    args.memory_term.pixel_mean, args.memory_term.pixel_std);
+  maps.in_vectors = args.w % kRun == 0 && aligned_to_16(args.distance_map, args.segmentation_map,
+                                                        args.memory_map, args.combined_map);
   const unsigned blocks = blocks_for(args.n * args.h * ceil_div(args.w, kRun), kThreads);
   with_float_type(args.logits_type, [&](auto zero) {
     launch("anomaly_map", anomaly_map_kernel<decltype(zero)>, blocks, kThreads, 0, stream, args, maps);
