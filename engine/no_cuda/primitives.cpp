@@ -2,6 +2,7 @@
 #include "engine/cuda/primitives.h"
 
 #include "engine/memory.h"
+#include "engine/profile.h"
 
 namespace ddpmts::cuda {
 namespace {
@@ -30,6 +31,7 @@ void pool_forward(int, const PoolShape&, const void*, void*, void*) { absent(); 
 void pool_backward(int, const PoolShape&, const void*, const void*, void*) { absent(); }
 void require(int) { absent(); }
 void synchronize(int) { absent(); }
+void profiled(int, const std::string&, const std::function<void()>&) { absent(); }
 std::vector<std::string> report() { return {"not in this build"}; }
 bool has_fast_bf16(int) { absent(); }
 std::string describe(int) { absent(); }
