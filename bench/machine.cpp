@@ -40,6 +40,14 @@ std::string processor() {
                      std::thread::hardware_concurrency());
 }
 
+// "2700 MHz": the highest where the system knows it, else the one now; empty where it says neither.
+std::string processor_clock() {
+  const std::string kilohertz = first_line("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq");
+  if (!kilohertz.empty()) return fmt::format("up to {:.0f} MHz", std::stod(kilohertz) / 1000.0);
+  const std::string megahertz = field_of("/proc/cpuinfo", "cpu MHz");
+  return megahertz.empty() ? "" : fmt::format("{:.0f} MHz", std::stod(megahertz));
+}
+
 // Ticks that all cores have spent so far: {not idle, all}.
 std::array<double, 2> processor_ticks() {
   std::istringstream line(first_line("/proc/stat"));
@@ -74,6 +82,7 @@ double available_memory_bytes() {
 std::vector<std::pair<std::string, std::string>> machine_facts(const std::vector<Device>& devices) {
   std::vector<std::pair<std::string, std::string>> facts;
   facts.emplace_back("processor", processor());
+  if (const std::string clock = processor_clock(); !clock.empty()) facts.emplace_back("clock", clock);
   facts.emplace_back(
       "caches", fmt::format("L2 {}, last level {}",
                             bytes_text(static_cast<double>(std::max(0L, sysconf(_SC_LEVEL2_CACHE_SIZE)))),

@@ -10,6 +10,19 @@ std::string cublas_version_text(std::size_t version) {
   return fmt::format("{}.{}.{}", version / 10000, version / 100 % 100, version % 100);
 }
 
+// 0 where the driver does not say.
+int attribute(cudaDeviceAttr which, int index) {
+  int value = 0;
+  if (cudaDeviceGetAttribute(&value, which, index) == cudaSuccess) return value;
+  cudaGetLastError();
+  return 0;
+}
+
+// " up to 1980 MHz"; empty where it is not known.
+std::string clock_text(int kilohertz) {
+  return kilohertz > 0 ? fmt::format(" up to {} MHz", kilohertz / 1000) : "";
+}
+
 Gpu gpu(int index) {
   Gpu result;
   cudaDeviceProp properties{};
@@ -23,6 +36,8 @@ Gpu gpu(int index) {
   result.minor = properties.minor;
   result.multiprocessors = properties.multiProcessorCount;
   result.memory = properties.totalGlobalMem;
+  result.clock = attribute(cudaDevAttrClockRate, index);
+  result.memory_clock = attribute(cudaDevAttrMemoryClockRate, index);
   return result;
 }
 
@@ -111,8 +126,9 @@ std::string no_kernels_text(const Gpu& gpu, int index) {
 std::string describe(const CudaStatus& status, int index) {
   const Gpu& gpu = status.gpus.at(static_cast<std::size_t>(index));
   return fmt::format(
-      "{}, sm_{}{}, {} multiprocessors, {:.1f} GiB, CUDA {} (driver {}), cuDNN {}, cuBLASLt {}", gpu.name,
-      gpu.major, gpu.minor, gpu.multiprocessors, static_cast<double>(gpu.memory) / 1073741824.0,
+      "{}, sm_{}{}, {} multiprocessors{}, {:.1f} GiB{}, CUDA {} (driver {}), cuDNN {}, cuBLASLt {}", gpu.name,
+      gpu.major, gpu.minor, gpu.multiprocessors, clock_text(gpu.clock),
+      static_cast<double>(gpu.memory) / 1073741824.0, clock_text(gpu.memory_clock),
       cuda_version_text(status.runtime), cuda_version_text(status.driver),
       cudnn_version_text(status.cudnn.version), cublas_version_text(status.cublaslt.version));
 }

@@ -17,7 +17,8 @@ struct Gpu {
   std::string name;
   int major = 0, minor = 0;  ///< compute capability
   int multiprocessors = 0;
-  std::size_t memory = 0;  ///< bytes
+  std::size_t memory = 0;           ///< bytes
+  int clock = 0, memory_clock = 0;  ///< highest, kHz; 0: not known
 };
 
 struct CudaStatus {
@@ -43,7 +44,8 @@ std::string refusal(const CudaStatus& status, int index);
 /// The line for a GPU that this build holds neither machine code nor PTX for.
 std::string no_kernels_text(const Gpu& gpu, int index);
 
-/// "NVIDIA H200, sm_90, 132 multiprocessors, 139.8 GiB, CUDA 13.0 (driver 13.0), cuDNN 9.19.0, cuBLASLt 13.0.2"
+/// "NVIDIA H200, sm_90, 132 multiprocessors up to 1980 MHz, 139.8 GiB up to 3201 MHz, CUDA 13.0 (driver 13.0), cuDNN 9.19.0,
+/// cuBLASLt 13.0.2"
 std::string describe(const CudaStatus& status, int index);
 
 }  // namespace ddpmts::cuda

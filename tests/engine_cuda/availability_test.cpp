@@ -12,8 +12,8 @@ CudaStatus complete() {
   CudaStatus status;
   status.runtime = 13000;
   status.driver = 13010;
-  status.gpus = {{"NVIDIA H200", 9, 0, 132, std::size_t{141} << 30},
-                 {"NVIDIA T4", 7, 5, 40, std::size_t{15} << 30}};
+  status.gpus = {{"NVIDIA H200", 9, 0, 132, std::size_t{141} << 30, 1980000, 3201000},
+                 {"NVIDIA T4", 7, 5, 40, std::size_t{15} << 30, 0, 0}};
   status.cudnn = {true, "", "libcudnn.so.9", 91900};
   status.cublaslt = {true, "", "libcublasLt.so.13", 130002};
   return status;
@@ -29,8 +29,9 @@ TEST(Availability, NothingIsMissingWhereAllIsThere) {
   EXPECT_TRUE(missing_parts(complete()).empty());
   EXPECT_EQ(refusal(complete(), 0), "");
   EXPECT_EQ(refusal(complete(), 1), "");
-  expect_parts(describe(complete(), 0), {"NVIDIA H200", "sm_90", "132", "141.0 GiB", "CUDA 13.0", "13.1",
-                                         "cuDNN 9.19.0", "cuBLASLt 13.0.2"});
+  expect_parts(describe(complete(), 0),
+               {"NVIDIA H200", "sm_90", "132 multiprocessors up to 1980 MHz", "141.0 GiB up to 3201 MHz",
+                "CUDA 13.0", "13.1", "cuDNN 9.19.0", "cuBLASLt 13.0.2"});
 }
 
 TEST(Availability, NamesTheDriverThatIsNotThere) {
