@@ -17,8 +17,14 @@ constexpr std::array kVerdicts = {Verdict::same,      Verdict::faster, Verdict::
 Comparison compared(const Row* before, const Row* after, double allowed) {
   Comparison c;
   c.name = after != nullptr ? after->name : before->name;
-  if (before != nullptr && before->timed()) c.before = before->hot.median;
-  if (after != nullptr && after->timed()) c.after = after->hot.median;
+  if (before != nullptr && before->timed()) {
+    c.before = before->hot.median;
+    c.before_spread = before->hot.spread();
+  }
+  if (after != nullptr && after->timed()) {
+    c.after = after->hot.median;
+    c.after_spread = after->hot.spread();
+  }
   if (after != nullptr && after->status == Status::fail) {
     c.verdict = Verdict::broken;
   } else if (c.before == 0.0 || c.after == 0.0) {
@@ -27,6 +33,33 @@ Comparison compared(const Row* before, const Row* after, double allowed) {
     c.verdict = judge(before->hot, after->hot, allowed);
   }
   return c;
+}
+
+double change_of(const Comparison& c) { return c.after / c.before - 1.0; }
+
+std::string timed_text(double median, double spread) {
+  return median > 0.0 ? fmt::format("{} ±{}", time_text(median), share_text(spread)) : "";
+}
+
+// How many of the rows timed in both runs agree, and which of the others are farthest apart.
+std::string agreement_text(std::vector<Comparison> comparisons) {
+  constexpr std::size_t kShown = 5;
+  std::erase_if(comparisons, [](const Comparison& c) { return c.before == 0.0 || c.after == 0.0; });
+  if (comparisons.empty()) return "";
+  const std::size_t all = comparisons.size();
+  std::erase_if(comparisons, [](const Comparison& c) {
+    return c.verdict == Verdict::same || c.verdict == Verdict::too_noisy;
+  });
+  const std::size_t agree = all - comparisons.size();
+  std::string text =
+      fmt::format("{} of {} agree ({}): the same, or apart by no more than their spreads\n", agree, all,
+                  share_text(static_cast<double>(agree) / static_cast<double>(all)));
+  std::ranges::sort(comparisons, std::ranges::greater{},
+                    [](const Comparison& c) { return std::abs(std::log(c.after / c.before)); });
+  if (comparisons.size() > kShown) comparisons.resize(kShown);
+  for (const Comparison& c : comparisons)
+    text += fmt::format("  {:+.1f} %  {}\n", 100.0 * change_of(c), c.name);
+  return text;
 }
 
 }  // namespace
@@ -71,22 +104,25 @@ std::string comparison_text(const Results& before, const Results& after,
     if (old == before.machine.end() || old->second == value) continue;
     text += fmt::format("{}: {} → {}\n", key, old->second, value);
   }
+  for (const std::string& warning : before.warnings) text += "WARNING before: " + warning + "\n";
+  for (const std::string& warning : after.warnings) text += "WARNING after: " + warning + "\n";
   std::size_t width = 4;
   for (const Comparison& c : comparisons) width = std::max(width, c.name.size());
   text += fmt::format("\n| {:{}} | before | after | change | verdict |\n|{:-<{}}|---|---|---|---|\n", "case",
                       width, "", width + 2);
   for (const Comparison& c : comparisons) {
     const std::string change =
-        c.before > 0.0 && c.after > 0.0 ? fmt::format("{:+.1f} %", 100.0 * (c.after / c.before - 1.0)) : "";
-    text += fmt::format("| {:{}} | {} | {} | {} | {} |\n", c.name, width, time_text(c.before),
-                        time_text(c.after), change, name_of(c.verdict));
+        c.before > 0.0 && c.after > 0.0 ? fmt::format("{:+.1f} %", 100.0 * change_of(c)) : "";
+    text +=
+        fmt::format("| {:{}} | {} | {} | {} | {} |\n", c.name, width, timed_text(c.before, c.before_spread),
+                    timed_text(c.after, c.after_spread), change, name_of(c.verdict));
   }
   text += "\n";
   for (const Verdict verdict : kVerdicts) {
     const auto count = std::ranges::count(comparisons, verdict, &Comparison::verdict);
     text += fmt::format("{}{} {}", verdict == Verdict::same ? "" : ", ", count, name_of(verdict));
   }
-  return text + "\n";
+  return text + "\n" + agreement_text(comparisons);
 }
 
 }  // namespace ddpmts::bench

@@ -24,14 +24,16 @@ Verdict judge(const Summary& before, const Summary& after, double allowed);
 struct Comparison {
   std::string name;
   Verdict verdict = Verdict::same;
-  double before = 0.0, after = 0.0;  ///< medians in seconds; 0: not timed
+  double before = 0.0, after = 0.0;                ///< medians in seconds; 0: not timed
+  double before_spread = 0.0, after_spread = 0.0;  ///< as Summary::spread
 };
 
 /// Rows by name: in the order of `after`, then those that only `before` has.
 std::vector<Comparison> compare(const Results& before, const Results& after, double allowed);
 /// True where a row is slower or broken: what a continuous integration stops at.
 bool is_worse(const std::vector<Comparison>& comparisons);
-/// A Markdown table and a line of counts; differences of machine and program first.
+/// A Markdown table; differences of machine and program and what either run was warned of first, last the counts, how many
+/// agree and which of the others are farthest apart.
 std::string comparison_text(const Results& before, const Results& after,
                             const std::vector<Comparison>& comparisons);
 

@@ -45,6 +45,24 @@ TEST(Compare, MatchesRowsByName) {
   EXPECT_NE(text.find("1 same, 0 faster, 1 slower, 0 too noisy, 1 broken, 2 in one run only"),
             std::string::npos)
       << text;
+  EXPECT_NE(text.find("1.00 s ±1.0 %"), std::string::npos) << text;
+  EXPECT_NE(text.find("1 of 2 agree (50.0 %)"), std::string::npos) << text;
+  EXPECT_NE(text.find("  +100.0 %  a\n"), std::string::npos) << text;
+}
+
+TEST(Compare, WhatIsApartByNoMoreThanItsSpreadAgrees) {
+  std::vector<Row> before, after;
+  for (int i = 0; i < 9; ++i) {
+    before.push_back(timed_row("row" + std::to_string(i), 1.0, 0.5));
+    after.push_back(timed_row("row" + std::to_string(i), i == 0 ? 1.4 : i < 8 ? 4.0 + i : 0.095, 0.01));
+  }
+  const Results a = run_of(before), b = run_of(after);
+  const std::string text = comparison_text(a, b, compare(a, b, 0.03));
+  EXPECT_NE(text.find("1 of 9 agree (11.1 %)"), std::string::npos) << text;
+  const std::size_t listed = text.find("  +1000.0 %  row7\n");
+  ASSERT_NE(listed, std::string::npos) << text;
+  EXPECT_NE(text.find("  -90.5 %  row8\n  +900.0 %  row6\n  +800.0 %  row5\n"), std::string::npos) << text;
+  EXPECT_EQ(text.find("  +400.0 %"), std::string::npos) << "the farthest five: " << text;
 }
 
 TEST(Compare, OnlySlowerAndBrokenRowsAreWorse) {
@@ -64,6 +82,9 @@ TEST(Compare, SaysWhereTheMachinesDiffer) {
   const std::string text = comparison_text(before, after, {});
   EXPECT_NE(text.find("processor: old → new"), std::string::npos);
   EXPECT_EQ(text.find("memory"), std::string::npos);
+  EXPECT_EQ(text.find("agree"), std::string::npos) << "nothing was timed: " << text;
+  after.warnings = {"cores were busy"};
+  EXPECT_NE(comparison_text(before, after, {}).find("WARNING after: cores were busy\n"), std::string::npos);
 }
 
 }  // namespace
