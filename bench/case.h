@@ -20,6 +20,12 @@ struct Check {
   std::string text;  ///< "y: off by 0.002 of 0.004 allowed"; of several, the first that is wrong or the last
 };
 
+/// The same work done by oneDNN alone, with its memory in place.
+struct Rival {
+  std::function<void()> run;
+  std::function<Check()> check;  ///< runs it and compares with what the case's own check left
+};
+
 /// A case with its memory and its inputs in place.
 struct Prepared {
   std::function<void()> run;
@@ -32,6 +38,7 @@ struct Prepared {
       0.0;  ///< distinct bytes touched by one run where a part is moved several times; 0: as many as moved
   double flops = 0.0;        ///< of one run, two for a multiplication with its addition; 0: not counted
   std::vector<Tensor> held;  ///< what run points into
+  std::function<Rival()> onednn_alone;  ///< of convolutions on the CPU; empty: there is none
 };
 
 struct Case {
@@ -44,6 +51,9 @@ struct Case {
   double memory = 0.0;        ///< bytes that it needs, about
   bool quick = false;         ///< part of --quick
   bool cold = false;          ///< also timed with flushed caches
+  bool has_onednn_alone = false;
+  std::map<std::string, std::int64_t>
+      networks;  ///< of a convolution: how often each network runs it in one pass
   std::function<Prepared()> prepare;
 };
 

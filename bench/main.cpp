@@ -2,6 +2,7 @@
 // Exit codes: 0 all right, 1 a case was wrong (or, with compare, slower than allowed), 2 called wrongly.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <regex>
@@ -9,6 +10,8 @@
 #include "bench/case.h"
 #include "bench/compare.h"
 #include "bench/machine.h"
+#include "bench/network_sums.h"
+#include "bench/profile.h"
 #include "bench/run.h"
 #include "bench/table.h"
 #include "engine/cpu/limit_spinning.h"
@@ -52,6 +55,10 @@ Cases chosen_cases(const std::vector<Device>& devices, const Options& options) {
     throw UsageError(
         fmt::format("no case's name holds '{}'; ddpmts_bench --list shows them", options.filter));
   }
+  if (options.against_onednn && std::ranges::none_of(chosen, &Case::has_onednn_alone)) {
+    throw UsageError(
+        "--against onednn: none of the chosen cases is a convolution on the CPU; try --filter ^convs/");
+  }
   return chosen;
 }
 
@@ -71,6 +78,21 @@ void finish(const std::unique_ptr<AtomicFile>& file, const std::string& text) {
   file->commit();
 }
 
+// What was wrong, on stderr, each with the call that repeats it.
+std::size_t report_wrong(const std::vector<Row>& rows) {
+  std::size_t wrong = 0;
+  for (const Row& row : rows) {
+    if (row.status != Status::fail) continue;
+    ++wrong;
+    fmt::print(stderr, "FAIL {}\n     {}\n     {}\n", row.name, row.check, row.command);
+  }
+  return wrong;
+}
+
+int profile(const Cases& cases, const Options& options, const std::string& program) {
+  return report_wrong(profile_cases(cases, options, program)) == 0 ? 0 : 1;
+}
+
 int run(const Options& options, const std::string& program) {
   const std::vector<Device> devices = chosen_devices(options.device);
   const Cases cases = chosen_cases(devices, options);
@@ -78,6 +100,7 @@ int run(const Options& options, const std::string& program) {
     for (const Case& c : cases) std::puts(c.name.c_str());
     return 0;
   }
+  if (options.profile) return profile(cases, options, program);
   const auto json = output_file("--json", options.json), csv = output_file("--csv", options.csv);
   Results results;
   results.program = program_version();
@@ -95,16 +118,12 @@ int run(const Options& options, const std::string& program) {
   results.rows = run_cases(cases, roofs, options, program);
   if (!options.google_prints) {
     for (const Row& row : results.rows) fmt::print("{}", split_text(row));
+    fmt::print("{}", network_sums_text(network_sums(results.rows)));
   }
   finish(json, to_json(results));
   finish(csv, to_csv(results));
 
-  int wrong = 0;
-  for (const Row& row : results.rows) {
-    if (row.status != Status::fail) continue;
-    ++wrong;
-    fmt::print(stderr, "FAIL {}\n     {}\n     {}\n", row.name, row.check, row.command);
-  }
+  const std::size_t wrong = report_wrong(results.rows);
   if (!options.google_prints) {
     fmt::print(
         "\n{} cases, {} wrong. A row again: {} --filter '^NAME$'; --json and --csv hold each row's whole "

@@ -42,6 +42,24 @@ DeviceChoice parse_device(const std::string& text) {
   refuse("--device {}: expected cpu, cuda or all", text);
 }
 
+void parse_against(Options& options, const std::string& text) {
+  if (text != "onednn") refuse("--against {}: expected onednn (bench/versus.sh compares with PyTorch)", text);
+  options.against_onednn = true;
+}
+
+// A profiler's run is not a measurement: what asks for one does not go with it.
+void refuse_measuring(const Options& options) {
+  const std::pair<const char*, bool> others[] = {{"--json", !options.json.empty()},
+                                                 {"--csv", !options.csv.empty()},
+                                                 {"--split", options.split},
+                                                 {"--seconds", options.seconds > 0.0},
+                                                 {"--against onednn", options.against_onednn},
+                                                 {"Google Benchmark's flags", !options.google.empty()}};
+  for (const auto& [name, given] : others) {
+    if (given) refuse("--profile runs each case once and times nothing: leave {} away", name);
+  }
+}
+
 const std::vector<Option>& options_table() {
   using Text = const std::string&;
   static const std::vector<Option> table = {
@@ -58,11 +76,18 @@ const std::vector<Option>& options_table() {
        [](Options& o, Text) { o.quick = true; }},
       {"--split", "", "also show where the time of each case goes, kernel by kernel",
        [](Options& o, Text) { o.split = true; }},
+      {"--against", "onednn", "also time the CPU's convolutions by oneDNN alone, in turns with ours",
+       [](Options& o, Text v) { parse_against(o, v); }},
+      {"--profile", "", "run each case once, checked and warmed up, between cudaProfilerStart and -Stop",
+       [](Options& o, Text) { o.profile = true; }},
       {"--seconds", "S", "time each case for this long (0.5, with --quick 0.1)",
        [](Options& o, Text v) { o.seconds = parse_seconds(v); }},
       {"--json", "FILE", "write everything that was measured", [](Options& o, Text v) { o.json = v; }},
       {"--csv", "FILE", "write the rows", [](Options& o, Text v) { o.csv = v; }},
       {"--help", "", "this text", [](Options& o, Text) { o.help = true; }},
+      // What is not there yet, with its reason.
+      {"--graph", "on|off", "",
+       [](Options&, Text v) { refuse("--graph {}: CUDA graphs are not built yet; leave it away", v); }},
       // Google Benchmark's flags that mean the same here as one of ours.
       {"--benchmark_filter", "REGEX", "", [](Options& o, Text v) { o.filter = v; }},
       {"--benchmark_list_tests", "BOOL", "", [](Options& o, Text v) { o.list = v != "false" && v != "0"; }},
@@ -91,7 +116,9 @@ const std::vector<std::string>& google_flags() {
 
 std::vector<std::string> known_names() {
   std::vector<std::string> names;
-  for (const Option& option : options_table()) names.push_back(option.name);
+  for (const Option& option : options_table()) {
+    if (option.name != "--graph") names.push_back(option.name);
+  }
   names.insert(names.end(), google_flags().begin(), google_flags().end());
   return names;
 }
@@ -230,6 +257,7 @@ Options parse_options(std::span<const std::string> arguments) {
       option->apply(options, arguments[++i]);
     }
   }
+  if (options.profile) refuse_measuring(options);
   return options;
 }
 

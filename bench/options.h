@@ -35,7 +35,9 @@ struct Options {
   std::string filter;  ///< regular expression, found anywhere in a case's name; empty: all
   bool list = false;
   bool quick = false;
-  bool split = false;  ///< also time the parts of each case
+  bool split = false;           ///< also time the parts of each case
+  bool profile = false;         ///< run each case once for a profiler; nothing is timed
+  bool against_onednn = false;  ///< time convolutions on the CPU in turns with oneDNN alone
   bool help = false;
   Sweep sweep;
   std::filesystem::path json, csv;  ///< empty: not written

@@ -35,6 +35,11 @@ Json json_of(const Row& row) {
          {"check", row.check},
          {"hot", json_of(row.hot)}};
   if (row.cold) j["cold"] = json_of(*row.cold);
+  if (row.onednn) {
+    j["onednn"] = json_of(*row.onednn);
+    j["of_onednn"] = row.of_onednn();
+  }
+  if (!row.networks.empty()) j["networks"] = row.networks;
   j.update(Json{{"pictures", row.pictures},
                 {"pictures_per_s", row.pictures_per_second()},
                 {"bytes", row.bytes},
@@ -67,6 +72,8 @@ Row row_from(const Json& j) {
   row.check = j.at("check").get<std::string>();
   row.hot = summary_from(j.at("hot"));
   if (j.contains("cold")) row.cold = summary_from(j.at("cold"));
+  if (j.contains("onednn")) row.onednn = summary_from(j.at("onednn"));
+  if (j.contains("networks")) row.networks = j.at("networks").get<std::map<std::string, std::int64_t>>();
   row.pictures = j.at("pictures").get<double>();
   row.bytes = j.at("bytes").get<double>();
   row.flops = j.at("flops").get<double>();
@@ -149,15 +156,17 @@ Results read_results(const std::filesystem::path& path) {
 
 std::string to_csv(const Results& results) {
   std::string csv =
-      "name,status,samples,median_s,p5_s,p95_s,spread,cold_median_s,pictures_per_s,bytes,bytes_per_s,flops,"
+      "name,status,samples,median_s,p5_s,p95_s,spread,cold_median_s,onednn_median_s,of_onednn,pictures_per_s,"
+      "bytes,bytes_per_s,flops,"
       "flops_per_s,roof,roof_share,peak_bytes,check,command\n";
   for (const Row& row : results.rows) {
-    csv += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n", quoted(row.name),
+    csv += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n", quoted(row.name),
                        name_of(row.status), row.hot.count, row.hot.median, row.hot.low, row.hot.high,
                        row.hot.spread(), row.cold ? fmt::format("{}", row.cold->median) : "",
-                       row.pictures_per_second(), row.bytes, row.bytes_per_second(), row.flops,
-                       row.flops_per_second(), row.roof, row.roof_share, row.peak_bytes, quoted(row.check),
-                       quoted(row.command));
+                       row.onednn ? fmt::format("{}", row.onednn->median) : "",
+                       row.onednn ? fmt::format("{}", row.of_onednn()) : "", row.pictures_per_second(),
+                       row.bytes, row.bytes_per_second(), row.flops, row.flops_per_second(), row.roof,
+                       row.roof_share, row.peak_bytes, quoted(row.check), quoted(row.command));
   }
   return csv;
 }

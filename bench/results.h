@@ -31,21 +31,26 @@ struct Row {
   std::string group, device;
   std::map<std::string, std::string> axes;  ///< precision, batch, size, …
   Status status = Status::ok;
-  std::string check;            ///< what was compared with what and how far apart it was; or why not
-  Summary hot;                  ///< runs one after the other
-  std::optional<Summary> cold;  ///< with every cache flushed before each
-  double pictures = 0.0;        ///< of one run; 0: the case is not about pictures
-  double bytes = 0.0;           ///< moved by one run, as the case counts them; 0: not counted
-  double flops = 0.0;           ///< of one run, as the case counts them; 0: not counted
-  std::string roof;             ///< the one that binds, "copy" or "product"; empty: nothing is counted
-  double roof_share = 0.0;      ///< time at that roof over the median
-  double peak_bytes = 0.0;      ///< of the device's memory, at the highest
-  std::vector<Part> parts;      ///< where the time goes, longest first; empty: not asked for
-  std::string command;          ///< repeats this row alone
+  std::string check;              ///< what was compared with what and how far apart it was; or why not
+  Summary hot;                    ///< runs one after the other
+  std::optional<Summary> cold;    ///< with every cache flushed before each
+  std::optional<Summary> onednn;  ///< oneDNN alone on the same convolution, timed in turns with `hot`
+  std::map<std::string, std::int64_t>
+      networks;             ///< of a convolution: how often each network runs it in one pass
+  double pictures = 0.0;    ///< of one run; 0: the case is not about pictures
+  double bytes = 0.0;       ///< moved by one run, as the case counts them; 0: not counted
+  double flops = 0.0;       ///< of one run, as the case counts them; 0: not counted
+  std::string roof;         ///< the one that binds, "copy" or "product"; empty: nothing is counted
+  double roof_share = 0.0;  ///< time at that roof over the median
+  double peak_bytes = 0.0;  ///< of the device's memory, at the highest
+  std::vector<Part> parts;  ///< where the time goes, longest first; empty: not asked for
+  std::string command;      ///< repeats this row alone
 
   bool timed() const { return status == Status::ok && hot.count > 0; }
   double pictures_per_second() const { return timed() ? pictures / hot.median : 0.0; }
   double bytes_per_second() const { return timed() ? bytes / hot.median : 0.0; }
+  /// oneDNN's time over ours: 1 is as fast as oneDNN alone, 0.8 takes a quarter longer; 0: not measured.
+  double of_onednn() const { return timed() && onednn ? onednn->median / hot.median : 0.0; }
   double flops_per_second() const { return timed() ? flops / hot.median : 0.0; }
   bool operator==(const Row&) const = default;
 };

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cmath>
+#include <cstring>
 
 namespace ddpmts::bench {
 namespace {
@@ -16,6 +17,7 @@ std::string three_digits(double value) {
 constexpr std::array kColumns = {"check", "median",  "spread",  "cold", "img/s",
                                  "GB/s",  "TFLOP/s", "of roof", "peak"};
 constexpr std::array kWidths = {5, 9, 7, 9, 8, 7, 8, 12, 9};
+constexpr const char* kOnednnColumn = "of oneDNN";
 
 }  // namespace
 
@@ -78,6 +80,10 @@ std::string MarkdownTable::heading() const {
     text += fmt::format(" {:>{}} |", kColumns[i], kWidths[i]);
     rule += fmt::format("{:->{}}:|", "", kWidths[i] + 1);
   }
+  if (against_onednn_) {
+    text += fmt::format(" {} |", kOnednnColumn);
+    rule += fmt::format("{:->{}}:|", "", std::strlen(kOnednnColumn) + 1);
+  }
   return text + "\n" + rule + "\n";
 }
 
@@ -96,6 +102,10 @@ std::string MarkdownTable::line(const Row& row) const {
       row.roof.empty() ? std::string() : fmt::format("{:.0f} % {}", 100.0 * row.roof_share, row.roof),
       bytes_text(row.peak_bytes)};
   for (std::size_t i = 0; i < cells.size(); ++i) text += fmt::format(" {:>{}} |", cells[i], kWidths[i + 1]);
+  if (against_onednn_) {
+    text +=
+        fmt::format(" {:>{}} |", row.onednn ? share_text(row.of_onednn()) : "", std::strlen(kOnednnColumn));
+  }
   return text + "\n";
 }
 

@@ -24,12 +24,15 @@ std::string split_text(const Row& row);
 
 class MarkdownTable {
  public:
-  explicit MarkdownTable(std::size_t name_width) : name_width_(name_width) {}
+  /// against_onednn: with a column for it.
+  MarkdownTable(std::size_t name_width, bool against_onednn)
+      : name_width_(name_width), against_onednn_(against_onednn) {}
   std::string heading() const;
   std::string line(const Row& row) const;
 
  private:
   std::size_t name_width_;
+  bool against_onednn_;
 };
 
 }  // namespace ddpmts::bench

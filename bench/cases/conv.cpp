@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "bench/cases/drawn_networks.h"
+#include "bench/cases/onednn_conv.h"
 #include "bench/cases/tools.h"
 
 namespace ddpmts::bench {
@@ -128,6 +129,23 @@ Check check_weight_gradient(const Conv& conv) {
   });
 }
 
+// The same by oneDNN alone, held against ours: both round a sum in f32 once, in another order.
+Rival prepare_onednn_alone(const Conv& conv, ConvPass pass, bool relu) {
+  const ConvShape& s = conv.shape;
+  const Tensor ours = pass == ConvPass::forward         ? conv.y
+                      : pass == ConvPass::backward_data ? conv.dx
+                                                        : conv.dw;
+  const OnednnConv alone =
+      onednn_conv(s, pass, relu, {conv.x, conv.weight->compute(s.type), conv.y, conv.bias});
+  const double allowed = pass == ConvPass::backward_weights ? 1e-4 : 2.0 * rounding(s.type);
+  return {alone.run, [=] {
+            alone.run();
+            const std::vector<float> values = alone.result().to_floats();
+            return compare_at("oneDNN alone", ours, allowed,
+                              [&](std::size_t at) { return static_cast<double>(values[at]); });
+          }};
+}
+
 // FLOPs: 2·n·p·q·k·r·s·c in every pass. Bytes: input, weight and output once; weights and their gradient in f32 where the
 // gradient is made.
 Prepared prepare_conv(Device device, const ConvShape& shape, bool relu, ConvPass pass) {
@@ -157,6 +175,7 @@ Prepared prepare_conv(Device device, const ConvShape& shape, bool relu, ConvPass
       p.check = [=, run = p.run] { return run(), check_weight_gradient(conv); };
       break;
   }
+  if (!device.is_cuda()) p.onednn_alone = [=] { return prepare_onednn_alone(conv, pass, relu); };
   return p;
 }
 
@@ -202,6 +221,12 @@ void add_conv_cases(const CasePlan& plan, Cases& cases) {
             c.axes["conv"] = text(shape);
             c.axes["pass"] = name_of(pass);
             c.axes["uses"] = std::to_string(conv.uses);
+            c.networks = conv.networks;
+            // The teacher is frozen: it runs forward only.
+            if (pass != ConvPass::forward)
+              std::erase_if(c.networks,
+                            [](const auto& network) { return network.first.starts_with("teacher"); });
+            c.has_onednn_alone = !device.is_cuda();
             c.cold = true;
             c.quick = is_among_largest(conv, used, 4);
             const double values = static_cast<double>(

@@ -14,29 +14,41 @@ namespace {
 
 DType fast_type(Device device) { return has_fast_bf16(device) ? DType::bf16 : DType::f32; }
 
-// One picture through teacher, student and heads.
-void run_detector(std::int64_t size, const std::vector<std::string>& heads, Device device) {
+// What one picture causes in a network.
+template <class F>
+std::vector<TracedConv> convs_in(F&& run) {
   const NoGrad looking;
-  const DType type = fast_type(device);
-  const Tensor x = random_tensor({1, size, size, 3}, type, device, 1);
-  const FeaturePair features{
-      make_teacher(type, device).features(x), [&] {
-        ParameterList parameters;
-        return Student(ParameterScope(parameters, device)).features(x, Mode::inference);
-      }()};
-  const Tensor product = feature_product(features);
-  for (const std::string& head : heads) {
-    ParameterList parameters;
-    SegmentationHead(ParameterScope(parameters, device), parse_head_size(head))
-        .logits(product, Mode::inference);
-  }
+  const PrimitiveTrace trace;
+  run();
+  return trace.convs();
 }
 
-void run_unet(const std::string& preset_name, std::int64_t size, Device device) {
-  const NoGrad looking;
+std::vector<TracedConv> teacher_convs(std::int64_t size, Device device) {
+  const DType type = fast_type(device);
+  const Tensor x = random_tensor({1, size, size, 3}, type, device, 1);
+  return convs_in([&] { make_teacher(type, device).features(x); });
+}
+
+std::vector<TracedConv> student_convs(std::int64_t size, Device device) {
+  const Tensor x = random_tensor({1, size, size, 3}, fast_type(device), device, 1);
+  ParameterList parameters;
+  return convs_in([&] { Student(ParameterScope(parameters, device)).features(x, Mode::inference); });
+}
+
+std::vector<TracedConv> head_convs(const std::string& head, std::int64_t size, Device device) {
+  const Tensor product =
+      random_tensor({1, size / 4, size / 4, SegmentationHead::kInputChannels}, fast_type(device), device, 1);
+  ParameterList parameters;
+  return convs_in([&] {
+    SegmentationHead(ParameterScope(parameters, device), parse_head_size(head))
+        .logits(product, Mode::inference);
+  });
+}
+
+std::vector<TracedConv> unet_convs(const std::string& preset_name, std::int64_t size, Device device) {
   const UNet network(preset(parse_unet_preset(preset_name), size), 1, device);
   const Tensor x = random_tensor({1, size, size, 3}, fast_type(device), device, 1);
-  network.predict(x, Tensor::zeros({1}, DType::i32, device));
+  return convs_in([&] { network.predict(x, Tensor::zeros({1}, DType::i32, device)); });
 }
 
 std::vector<TracedConv> odd_convs() {
@@ -97,24 +109,29 @@ std::unique_ptr<UNet> make_unet(const std::string& preset_name, std::int64_t siz
 
 std::vector<UsedConv> convs_of(const std::string& list, const std::vector<std::string>& heads,
                                const std::vector<std::string>& unets, Device device) {
-  const PrimitiveTrace trace;
-  if (list == "detector256") run_detector(256, heads, device);
-  if (list == "resnet18_224") {
-    const DType type = fast_type(device);
-    make_teacher(type, device).features(random_tensor({1, 224, 224, 3}, type, device, 1));
+  std::vector<std::pair<std::string, std::vector<TracedConv>>> networks;
+  const auto add = [&](const std::string& name, std::int64_t size, std::vector<TracedConv> convs) {
+    networks.emplace_back(fmt::format("{}/{}", name, size), std::move(convs));
+  };
+  if (list == "detector256") {
+    add("teacher", 256, teacher_convs(256, device));
+    add("student", 256, student_convs(256, device));
+    for (const std::string& head : heads) add("head_" + head, 256, head_convs(head, 256, device));
   }
-  for (const std::string& name : unets) {
-    if (list == "unet64") run_unet(name, 64, device);
-    if (list == "unet256") run_unet(name, 256, device);
+  if (list == "resnet18_224") add("teacher", 224, teacher_convs(224, device));
+  for (const auto& [name, size] : {std::pair{"unet64", 64}, std::pair{"unet256", 256}}) {
+    if (list != name) continue;
+    for (const std::string& unet : unets) add("unet_" + unet, size, unet_convs(unet, size, device));
   }
+  if (list == "odd") networks.emplace_back("", odd_convs());
   std::vector<UsedConv> used;
-  for (TracedConv conv : list == "odd" ? odd_convs() : trace.convs()) {
-    conv.shape.type = DType::f32;  // the case decides
-    const auto found = std::ranges::find(used, conv.shape, &UsedConv::shape);
-    if (found != used.end()) {
+  for (const auto& [network, convs] : networks) {
+    for (TracedConv conv : convs) {
+      conv.shape.type = DType::f32;  // the case decides
+      auto found = std::ranges::find(used, conv.shape, &UsedConv::shape);
+      if (found == used.end()) found = used.insert(used.end(), {conv.shape, conv.relu, 0, {}});
       ++found->uses;
-    } else {
-      used.push_back({conv.shape, conv.relu, 1});
+      if (!network.empty()) ++found->networks[network];
     }
   }
   return used;

@@ -1,6 +1,7 @@
 // The four networks with drawn weights, as the cases of convolutions, networks and pipelines use them.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -33,7 +34,8 @@ double flops_of(F&& f) {
 struct UsedConv {
   ConvShape shape;  ///< of one picture
   bool relu = false;
-  std::int64_t uses = 0;
+  std::int64_t uses = 0;                         ///< of all networks together; 1 where there is none
+  std::map<std::string, std::int64_t> networks;  ///< "teacher/256" → uses
 };
 /// All different convolutions of a list of bench/shapes.h, in the order in which the networks first run them; found by
 /// running the networks once on one picture. `odd` has no network: 3×3 and strided ones on its maps.

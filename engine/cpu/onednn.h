@@ -1,5 +1,5 @@
 // What the CPU's primitives share: oneDNN's engine and stream, memory descriptions, and plans kept for shapes that come
-// again. Only engine/cpu includes this.
+// again. Only engine/cpu includes this, and the benchmark's convolution by oneDNN alone.
 #pragma once
 
 #include <dnnl.hpp>
@@ -47,7 +47,20 @@ struct Plan {
   dnnl::memory::desc weights;  // the layout wanted, for convolutions
   dnnl::memory::desc scratch;
   dnnl::memory::desc workspace;  // pooling
+  dnnl::memory::desc x{}, y{};   // the layouts of a convolution's activations
 };
+
+/// Copies values from one layout to another of the same shape.
+inline void reorder(const dnnl::memory& from, const dnnl::memory& to) {
+  if (from.get_desc() == to.get_desc()) {
+    copy_bytes(to.get_data_handle(), {}, from.get_data_handle(), {}, to.get_desc().get_size());
+    return;
+  }
+  const dnnl::reorder::primitive_desc desc(from, to);
+  dnnl::reorder(desc).execute(onednn_stream(), const_cast<dnnl::memory&>(from),
+                              const_cast<dnnl::memory&>(to));
+  onednn_stream().wait();
+}
 
 inline void execute(const Plan& plan, std::unordered_map<int, dnnl::memory> args) {
   const Buffer scratch({}, plan.scratch.get_size());

@@ -46,8 +46,9 @@ typename Primitive::primitive_desc describe_backward(const dnnl::primitive_attr&
 
 }  // namespace
 
-memory::desc activation_desc(std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w, DType type) {
-  return {{n, c, h, w}, data_type(type), memory::format_tag::nhwc};
+memory::desc activation_desc(std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w, DType type,
+                             memory::format_tag layout) {
+  return {{n, c, h, w}, data_type(type), layout};
 }
 
 memory::desc weight_desc(const ConvShape& s, DType type, memory::format_tag layout) {
@@ -58,11 +59,11 @@ memory::desc bias_desc(std::int64_t channels) {
   return {{channels}, memory::data_type::f32, memory::format_tag::a};
 }
 
-Plan make_conv_plan(const ConvShape& s, const ConvPlanOptions& options) {
+Plan make_conv_plan(const ConvShape& s, const ConvPlanOptions& options, memory::format_tag activations) {
   using dnnl::convolution_backward_data, dnnl::convolution_backward_weights, dnnl::convolution_forward;
   const auto algorithm = dnnl::algorithm::convolution_direct;
-  const auto x = activation_desc(s.n, s.c, s.h, s.w, s.type);
-  const auto y = activation_desc(s.n, s.k, s.out_h(), s.out_w(), s.type);
+  const auto x = activation_desc(s.n, s.c, s.h, s.w, s.type, activations);
+  const auto y = activation_desc(s.n, s.k, s.out_h(), s.out_w(), s.type, activations);
   const auto w = weight_desc(s, s.type, memory::format_tag::any);
   const memory::desc bias = options.bias ? bias_desc(s.k) : memory::desc();
   const memory::dims strides{s.stride, s.stride};
@@ -84,11 +85,17 @@ Plan make_conv_plan(const ConvShape& s, const ConvPlanOptions& options) {
                                                                bias, y, strides, dilations, padding, padding);
   switch (options.pass) {
     case ConvPass::forward:
-      return {convolution_forward(forward), forward.weights_desc(), forward.scratchpad_desc(), {}};
+      return {convolution_forward(forward), forward.weights_desc(), forward.scratchpad_desc(), {},
+              forward.src_desc(),           forward.dst_desc()};
     case ConvPass::backward_data: {
       const auto backward = describe_backward<convolution_backward_data>(
           attributes, forward, algorithm, x, w, y, strides, dilations, padding, padding);
-      return {convolution_backward_data(backward), backward.weights_desc(), backward.scratchpad_desc(), {}};
+      return {convolution_backward_data(backward),
+              backward.weights_desc(),
+              backward.scratchpad_desc(),
+              {},
+              backward.diff_src_desc(),
+              backward.diff_dst_desc()};
     }
     case ConvPass::backward_weights:
       break;
@@ -96,8 +103,12 @@ Plan make_conv_plan(const ConvShape& s, const ConvPlanOptions& options) {
   const auto dw = weight_desc(s, DType::f32, memory::format_tag::any);
   const auto backward = describe_backward<convolution_backward_weights>(
       attributes, forward, algorithm, x, dw, bias, y, strides, dilations, padding, padding);
-  return {
-      convolution_backward_weights(backward), backward.diff_weights_desc(), backward.scratchpad_desc(), {}};
+  return {convolution_backward_weights(backward),
+          backward.diff_weights_desc(),
+          backward.scratchpad_desc(),
+          {},
+          backward.src_desc(),
+          backward.diff_dst_desc()};
 }
 
 Plan make_pool_plan(const PoolShape& s, bool training, bool backward) {

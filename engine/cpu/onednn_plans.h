@@ -7,9 +7,9 @@
 
 namespace ddpmts::cpu {
 
-/// [n, c, h, w] with the channels last.
-dnnl::memory::desc activation_desc(std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w,
-                                   DType type);
+/// [n, c, h, w] with the channels last, or in another layout.
+dnnl::memory::desc activation_desc(std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w, DType type,
+                                   dnnl::memory::format_tag layout = dnnl::memory::format_tag::nhwc);
 dnnl::memory::desc weight_desc(const ConvShape& shape, DType type, dnnl::memory::format_tag layout);
 dnnl::memory::desc bias_desc(std::int64_t channels);  ///< f32
 
@@ -21,8 +21,9 @@ struct ConvPlanOptions {
   bool operator==(const ConvPlanOptions&) const = default;
 };
 
-/// Throw dnnl::error for what oneDNN does not have.
-Plan make_conv_plan(const ConvShape& shape, const ConvPlanOptions& options);
+/// Throw dnnl::error for what oneDNN does not have. activations: `any` leaves their layout to oneDNN.
+Plan make_conv_plan(const ConvShape& shape, const ConvPlanOptions& options,
+                    dnnl::memory::format_tag activations = dnnl::memory::format_tag::nhwc);
 /// training: the forward pass fills the workspace that the backward pass needs.
 Plan make_pool_plan(const PoolShape& shape, bool training, bool backward);
 /// a [m, k] · b [k, n] (+ bias [1, n]) → c [m, n], or added to c.

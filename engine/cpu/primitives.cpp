@@ -53,16 +53,6 @@ const Plan& conv_plan(const ConvKey& key) {
   });
 }
 
-void reorder(const memory& from, const memory& to) {
-  if (from.get_desc() == to.get_desc()) {
-    copy_bytes(to.get_data_handle(), {}, from.get_data_handle(), {}, to.get_desc().get_size());
-    return;
-  }
-  const dnnl::reorder::primitive_desc desc(from, to);
-  dnnl::reorder(desc).execute(onednn_stream(), const_cast<memory&>(from), const_cast<memory&>(to));
-  onednn_stream().wait();
-}
-
 // A weight in the layouts that its kernels asked for.
 struct OnednnPackedWeights : PackedWeights {
   struct Entry {
@@ -111,9 +101,9 @@ void conv_forward(const ConvShape& s, const void* x, Parameter& weight, const Co
   }
   const Plan& plan = conv_plan({s, options});
   std::unordered_map<int, memory> args{
-      {DNNL_ARG_SRC, wrap(activation_desc(s.n, s.c, s.h, s.w, s.type), x)},
+      {DNNL_ARG_SRC, wrap(plan.x, x)},
       {DNNL_ARG_WEIGHTS, wrap(plan.weights, packed_weight(s, weight, plan.weights))},
-      {DNNL_ARG_DST, wrap(activation_desc(s.n, s.k, s.out_h(), s.out_w(), s.type), y)}};
+      {DNNL_ARG_DST, wrap(plan.y, y)}};
   if (options.bias) args.emplace(DNNL_ARG_BIAS, wrap(bias_desc(s.k), epilogue.bias));
   checked([&] { return text(s); }, [&] { execute(plan, std::move(args)); });
 }
@@ -122,10 +112,9 @@ void conv_backward_data(const ConvShape& s, const void* dy, Parameter& weight, v
   const Plan& plan = conv_plan({s, {ConvPass::backward_data}});
   checked([&] { return text(s); },
           [&] {
-            execute(plan,
-                    {{DNNL_ARG_DIFF_DST, wrap(activation_desc(s.n, s.k, s.out_h(), s.out_w(), s.type), dy)},
-                     {DNNL_ARG_WEIGHTS, wrap(plan.weights, packed_weight(s, weight, plan.weights))},
-                     {DNNL_ARG_DIFF_SRC, wrap(activation_desc(s.n, s.c, s.h, s.w, s.type), dx)}});
+            execute(plan, {{DNNL_ARG_DIFF_DST, wrap(plan.y, dy)},
+                           {DNNL_ARG_WEIGHTS, wrap(plan.weights, packed_weight(s, weight, plan.weights))},
+                           {DNNL_ARG_DIFF_SRC, wrap(plan.x, dx)}});
           });
 }
 
@@ -157,10 +146,9 @@ void zero_taps_on_padding(const ConvShape& s, float* dw) {
 void conv_backward_weights(const ConvShape& s, const void* x, const void* dy, float* dw, float* dbias) {
   const Plan& plan = conv_plan({s, {ConvPass::backward_weights, dbias != nullptr}});
   const Buffer packed({}, plan.weights.get_size());
-  std::unordered_map<int, memory> args{
-      {DNNL_ARG_SRC, wrap(activation_desc(s.n, s.c, s.h, s.w, s.type), x)},
-      {DNNL_ARG_DIFF_DST, wrap(activation_desc(s.n, s.k, s.out_h(), s.out_w(), s.type), dy)},
-      {DNNL_ARG_DIFF_WEIGHTS, wrap(plan.weights, packed.data())}};
+  std::unordered_map<int, memory> args{{DNNL_ARG_SRC, wrap(plan.x, x)},
+                                       {DNNL_ARG_DIFF_DST, wrap(plan.y, dy)},
+                                       {DNNL_ARG_DIFF_WEIGHTS, wrap(plan.weights, packed.data())}};
   if (dbias != nullptr) args.emplace(DNNL_ARG_DIFF_BIAS, wrap(bias_desc(s.k), dbias));
   checked([&] { return text(s); },
           [&] {

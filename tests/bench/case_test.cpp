@@ -8,7 +8,7 @@
 
 #include "bench/cases/drawn_networks.h"
 #include "bench/cases/tools.h"
-#include "bench/run.h"
+#include "bench/measure.h"
 #include "bench/shapes.h"
 
 namespace ddpmts::bench {

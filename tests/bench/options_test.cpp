@@ -48,6 +48,33 @@ TEST(Options, UnknownOnesAreRefusedWithTheNearest) {
   expect_refused({"--seconds", "-1"}, "seconds");
 }
 
+TEST(Options, AProfilersRunMeasuresNothing) {
+  EXPECT_FALSE(parsed({}).profile);
+  const Options options = parsed({"--profile", "--quick", "--filter", "x"});
+  EXPECT_TRUE(options.profile);
+  EXPECT_TRUE(options.quick);
+  expect_refused({"--profile", "--json", "x.json"}, "leave --json away");
+  expect_refused({"--csv=x.csv", "--profile"}, "leave --csv away");
+  expect_refused({"--profile", "--split"}, "leave --split away");
+  expect_refused({"--profile", "--seconds", "1"}, "leave --seconds away");
+  expect_refused({"--profile", "--against", "onednn"}, "leave --against onednn away");
+  expect_refused({"--profile", "--benchmark_repetitions=2"}, "Google Benchmark");
+  expect_refused({"--profile=all"}, "takes no value");
+}
+
+TEST(Options, ConvolutionsCanBeHeldAgainstOnednn) {
+  EXPECT_FALSE(parsed({"--quick"}).against_onednn);
+  EXPECT_TRUE(parsed({"--against", "onednn"}).against_onednn);
+  expect_refused({"--against", "torch"}, "versus.sh");
+  expect_refused({"--against"}, "needs a value");
+}
+
+TEST(Options, GraphsAreRefusedUntilThereAreAny) {
+  for (const char* value : {"on", "off", "on,off"}) expect_refused({"--graph", value}, "not built yet");
+  EXPECT_EQ(usage().find("--graph"), std::string::npos);
+  expect_refused({"--graphs"}, "--help");
+}
+
 TEST(Options, NearestCountsEdits) {
   const std::vector<std::string> words = {"batch", "size", "precision"};
   EXPECT_EQ(nearest("bacth", words), "batch");

@@ -34,6 +34,7 @@ TEST(BenchProgram, WrongCallsExitWithTwoAndOneLine) {
   expect_refused("--set shapes=odd --filter '('", "regular expression");
   expect_refused("--filtr x", "did you mean --filter?");
   expect_refused("--set shapes=odd --json /no/such/folder/x.json", "/no/such/folder");
+  expect_refused("--set shapes=odd --filter softmax --against onednn", "convolution on the CPU");
   expect_refused("compare", "two files");
   expect_refused("compare " + (folder / "a.json") + " " + (folder / "b.json"), "a.json");
 }
@@ -89,6 +90,41 @@ TEST(BenchProgram, MeasuresAndWritesWhatItSays) {
   const std::size_t space = command.find(" --");
   const Finished again = run_bench(command.substr(space) + " --list");
   EXPECT_EQ(again.output, results.rows[1].name + "\n");
+}
+
+TEST(BenchProgram, ProfileRunsEachCaseOnceAndTimesNothing) {
+  const Finished finished = run_bench(
+      "--profile --set shapes=odd --set batch=2 --precision f32 --filter 'add/odd/(1x1x6|5x3x33)/'");
+  EXPECT_EQ(finished.code, 0) << finished.output;
+  EXPECT_EQ(std::ranges::count(finished.output, '\n'), 2) << finished.output;
+  for (const char* map : {"1x1x6", "5x3x33"}) {
+    const std::string line =
+        std::string("ok   kernels/add/odd/") + map + "/f32/b2/cpu  ran once  out: off by";
+    EXPECT_NE(finished.output.find(line), std::string::npos) << finished.output;
+  }
+}
+
+TEST(BenchProgram, HoldsConvolutionsAgainstOnednn) {
+  TemporaryFolder folder;
+  const std::string json = folder / "run.json";
+  const Finished finished = run_bench(
+      "--filter 'convs/resnet18_224/56x56x64-64_3x3/forward/|add/resnet18_224/56x56x64/' --set "
+      "shapes=resnet18_224 --set batch=1 --precision f32 --seconds 0.001 --against onednn --json " +
+      json);
+  ASSERT_EQ(finished.code, 0) << finished.output;
+  EXPECT_NE(finished.output.find("| of oneDNN |"), std::string::npos) << finished.output;
+  EXPECT_NE(finished.output.find("| teacher/224 f32 b1"), std::string::npos) << finished.output;
+  const bench::Results results = bench::read_results(json);
+  ASSERT_EQ(results.rows.size(), 2u) << finished.output;
+  for (const bench::Row& row : results.rows) {
+    const bool is_conv = row.group == "convs";
+    EXPECT_EQ(row.onednn.has_value(), is_conv) << row.name;
+    EXPECT_EQ(row.command.find("--against onednn") != std::string::npos, is_conv) << row.command;
+    if (!is_conv) continue;
+    EXPECT_GT(row.of_onednn(), 0.0);
+    EXPECT_EQ(row.networks, (std::map<std::string, std::int64_t>{{"teacher/224", 4}}))
+        << "two blocks of layer1";
+  }
 }
 
 TEST(BenchProgram, SplitShowsWhereTheTimeGoes) {

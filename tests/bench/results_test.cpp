@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "engine/error.h"
 
 namespace ddpmts::bench {
@@ -11,6 +13,8 @@ Results full_run() {
   Row row = timed_row("kernels/add/odd/1x1x6/f32/b8/cpu", 1.25e-5);
   row.axes = {{"batch", "8"}, {"precision", "f32"}};
   row.cold = Summary{3, 2e-5, 1.9e-5, 2.5e-5};
+  row.onednn = Summary{4, 1e-5, 0.9e-5, 1.2e-5};
+  row.networks = {{"student/256", 3}, {"teacher/256", 1}};
   row.pictures = 8;
   row.bytes = 12345;
   row.flops = 678;
@@ -55,6 +59,16 @@ TEST(Results, ComeBackFromJsonAsTheyWere) {
   EXPECT_EQ(from_json(to_json(results), "run.json"), results);
 }
 
+TEST(Results, WhatIsOptionalMayBeAbsent) {
+  const std::string text = to_json(full_run());
+  EXPECT_NE(text.find("\"of_onednn\": 0.8"), std::string::npos) << text;
+  const Row bare = from_json(to_json(run_of({timed_row("x", 1.0)})), "run.json").rows[0];
+  EXPECT_FALSE(bare.onednn.has_value());
+  EXPECT_TRUE(bare.networks.empty());
+  EXPECT_EQ(to_json(run_of({bare})).find("onednn"), std::string::npos);
+  expect_unreadable(replaced(text, "\"student/256\": 3", "\"student/256\": \"three\""), "number");
+}
+
 TEST(Results, EveryCutOffFileIsRefused) {
   const std::string text = to_json(full_run());
   for (std::size_t length = 0; length + 2 < text.size(); length += 7) {
@@ -82,6 +96,13 @@ TEST(Results, CsvHasALineForEveryRow) {
   EXPECT_NE(csv.find("\"ddpmts_bench --filter '^x, \"\"y\"\"$'\""), std::string::npos) << csv;
   EXPECT_EQ(csv.rfind("name,status,samples,median_s", 0), 0u);
   EXPECT_NE(csv.find("\nnetworks/large,SKIP,0,"), std::string::npos);
+  const auto fields = [&](const std::string& name) {
+    const std::string line = csv.substr(csv.find(name), csv.find('\n', csv.find(name)) - csv.find(name));
+    return std::ranges::count(line.substr(0, line.find('"')), ',');
+  };
+  EXPECT_EQ(fields("name,"), 19);
+  EXPECT_EQ(fields("kernels/cast"), 18) << "up to the quoted check: " << csv;
+  EXPECT_NE(csv.find(",2e-05,1e-05,0.8,"), std::string::npos) << "cold, oneDNN, share: " << csv;
 }
 
 }  // namespace
