@@ -89,7 +89,8 @@ std::unique_ptr<Detector> make_detector(const std::string& head, std::int64_t si
   config.top_k = default_top_k(size);
   auto detector =
       std::make_unique<Detector>(NamedTensors(teacher_file(), WeightOrder::oihw), config, 1, device);
-  if (memory > 0) detector->remember(drawn_pictures(4, size, device), {memory, memory}, 1, 4);
+  // Other pictures than the cases inspect: the distance of a picture to itself is rounding alone.
+  if (memory > 0) detector->remember(drawn_pictures(4, size, device, 4), {memory, memory}, 1, 4);
   return detector;
 }
 

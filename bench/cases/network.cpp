@@ -190,13 +190,14 @@ void add_network_cases(const CasePlan& plan, Cases& cases) {
   const Device device = plan.device();
   using Make = std::function<Prepared(DType, std::int64_t, std::int64_t)>;
   const auto add = [&](const std::string& what, std::int64_t size, bool training, double parameters,
-                       double values, std::map<std::string, std::string> axes, bool quick, const Make& make) {
+                       double values, const std::map<std::string, std::string>& axes, bool quick,
+                       const Make& make) {
     for (const DType type : plan.precisions()) {
       for (const std::int64_t n :
            plan.batches(training ? std::vector<std::int64_t>{8} : std::vector<std::int64_t>{1, 8})) {
         Case c = make_case(plan, "networks",
                            fmt::format("{}_{}/{}", what, training ? "training" : "forward", size), type, n);
-        c.axes.merge(axes);
+        c.axes.insert(axes.begin(), axes.end());
         c.axes["size"] = std::to_string(size);
         c.quick = quick && n <= 8;
         add_case(cases, std::move(c), memory_of(parameters, values, n, size, training), n,

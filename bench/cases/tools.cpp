@@ -70,20 +70,20 @@ Tensor random_mask(const Shape& shape, Device device, std::uint64_t step, float 
                     [share](float value) { return value < share ? std::uint8_t{1} : std::uint8_t{0}; });
 }
 
-Tensor drawn_pictures(std::int64_t count, std::int64_t size, Device device) {
+Tensor drawn_pictures(std::int64_t count, std::int64_t size, Device device, std::uint64_t first) {
   constexpr std::int64_t kDifferent = 4;  // drawing takes longer than most cases: the same few again
   std::vector<std::uint8_t> pixels;
   for (std::int64_t i = 0; i < count; ++i) {
     if (i >= kDifferent) {
       const auto picture = static_cast<std::size_t>(size * size * 3);
-      const std::size_t first = static_cast<std::size_t>(i % kDifferent) * picture;
+      const std::size_t begin = static_cast<std::size_t>(i % kDifferent) * picture;
       pixels.resize(pixels.size() + picture);
-      std::copy_n(pixels.begin() + static_cast<std::ptrdiff_t>(first), picture,
+      std::copy_n(pixels.begin() + static_cast<std::ptrdiff_t>(begin), picture,
                   pixels.end() - static_cast<std::ptrdiff_t>(picture));
       continue;
     }
-    const DrawnPart part = draw_part(PartKind::flange, DefectKind::none, 1, static_cast<std::uint64_t>(i),
-                                     static_cast<int>(size));
+    const DrawnPart part = draw_part(PartKind::flange, DefectKind::none, 1,
+                                     first + static_cast<std::uint64_t>(i), static_cast<int>(size));
     pixels.insert(pixels.end(), part.image.rgb.begin(), part.image.rgb.end());
   }
   return Tensor::from_host<std::uint8_t>({count, size, size, 3}, pixels, device);

@@ -18,8 +18,8 @@ Tensor random_tensor(const Shape& shape, DType type, Device device, std::uint64_
 Tensor random_levels(const Shape& shape, Device device, std::uint64_t step);
 /// u8 mask with that share of ones.
 Tensor random_mask(const Shape& shape, Device device, std::uint64_t step, float share);
-/// Parts that the program draws itself, u8 [count, size, size, 3].
-Tensor drawn_pictures(std::int64_t count, std::int64_t size, Device device);
+/// Parts that the program draws itself, u8 [count, size, size, 3]: the `first`, those after it, and after four the same again.
+Tensor drawn_pictures(std::int64_t count, std::int64_t size, Device device, std::uint64_t first = 0);
 
 /// One rounding to the type after a sum in f32; what kernels are held to.
 inline double rounding(DType type) { return type == DType::bf16 ? 0x1p-8 : 2e-5; }

@@ -34,6 +34,8 @@ TEST(Cases, NamesAreUniqueAndSayWhatTheyAre) {
     EXPECT_TRUE(names.insert(c.name).second) << c.name;
     EXPECT_TRUE(c.name.starts_with(c.group + "/")) << c.name;
     EXPECT_TRUE(c.name.ends_with("/b" + c.axes.at("batch") + "/cpu")) << c.name;
+    EXPECT_EQ(c.name.find("/head_") != std::string::npos, c.axes.contains("head")) << c.name;
+    EXPECT_EQ(c.name.find("/unet_") != std::string::npos, c.axes.contains("unet")) << c.name;
   }
 }
 
