@@ -7,6 +7,7 @@
 
 #include "bench/machine.h"
 #include "bench/table.h"
+#include "engine/event_time.h"
 #include "engine/time_trace.h"
 
 namespace ddpmts::bench {
@@ -14,6 +15,7 @@ namespace {
 
 constexpr double kShortestSample = 100e-6;
 constexpr std::size_t kFewest = 3;
+constexpr std::size_t kMostEventSamples = 100;
 
 double seconds_now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -87,6 +89,9 @@ void time_case(const Case& c, const Prepared& prepared, const Roofs& roofs, cons
   row.flops = prepared.flops;
   time_hot(prepared, c.device, sampling, row);
   if (!row.timed()) return;
+  if (c.device.is_cuda()) {
+    row.gpu = summarize(sample_events(prepared, c.device, std::min(row.hot.count, kMostEventSamples)));
+  }
   if (c.cold && sampling.cold > 0) {
     const CacheFlush flush(c.device);
     row.cold = summarize(sample_cold(prepared, c.device, flush, sampling.cold));
@@ -95,7 +100,7 @@ void time_case(const Case& c, const Prepared& prepared, const Roofs& roofs, cons
   const double moved_twice = prepared.traffic == Traffic::update ? 2.0 : 1.0;
   const double footprint = prepared.footprint > 0.0 ? prepared.footprint : row.bytes / moved_twice;
   const RoofShare share =
-      roofs.share({prepared.traffic, row.bytes, footprint, row.flops, c.type}, row.hot.median);
+      roofs.share({prepared.traffic, row.bytes, footprint, row.flops, c.type}, row.seconds());
   row.roof = share.roof;
   row.roof_share = share.share;
 }
@@ -138,6 +143,18 @@ InTurns sample_in_turns(const std::function<void()>& ours, const std::function<v
     samples.ours.push_back(timed(ours, device, our_runs));
     timed(other, device, 1);
     samples.other.push_back(timed(other, device, other_runs));
+  }
+  return samples;
+}
+
+std::vector<double> sample_events(const Prepared& prepared, Device device, std::size_t count) {
+  const int runs = group_of(prepared.run, device);
+  std::vector<double> samples;
+  for (std::size_t i = 0; i < count; ++i) {
+    const double seconds = cuda::event_seconds(device.index, [&] {
+      for (int run = 0; run < runs; ++run) prepared.run();
+    });
+    samples.push_back(seconds / runs);
   }
   return samples;
 }

@@ -43,6 +43,8 @@ struct InTurns {
 };
 InTurns sample_in_turns(const std::function<void()>& ours, const std::function<void()>& other, Device device,
                         const Sampling& sampling);
+/// Seconds of one run by a GPU's own clock, in groups as sample_hot's.
+std::vector<double> sample_events(const Prepared& prepared, Device device, std::size_t count);
 /// Seconds of one run, each with flushed caches.
 std::vector<double> sample_cold(const Prepared& prepared, Device device, const CacheFlush& flush,
                                 std::size_t count);

@@ -34,6 +34,7 @@ Json json_of(const Row& row) {
          {"status", name_of(row.status)},
          {"check", row.check},
          {"hot", json_of(row.hot)}};
+  if (row.gpu) j["gpu"] = json_of(*row.gpu);
   if (row.cold) j["cold"] = json_of(*row.cold);
   if (row.onednn) {
     j["onednn"] = json_of(*row.onednn);
@@ -71,6 +72,7 @@ Row row_from(const Json& j) {
   row.status = status_from(j.at("status").get<std::string>());
   row.check = j.at("check").get<std::string>();
   row.hot = summary_from(j.at("hot"));
+  if (j.contains("gpu")) row.gpu = summary_from(j.at("gpu"));
   if (j.contains("cold")) row.cold = summary_from(j.at("cold"));
   if (j.contains("onednn")) row.onednn = summary_from(j.at("onednn"));
   if (j.contains("networks")) row.networks = j.at("networks").get<std::map<std::string, std::int64_t>>();
@@ -156,13 +158,15 @@ Results read_results(const std::filesystem::path& path) {
 
 std::string to_csv(const Results& results) {
   std::string csv =
-      "name,status,samples,median_s,p5_s,p95_s,spread,cold_median_s,onednn_median_s,of_onednn,pictures_per_s,"
+      "name,status,samples,median_s,p5_s,p95_s,spread,gpu_median_s,cold_median_s,onednn_median_s,of_onednn,"
+      "pictures_per_s,"
       "bytes,bytes_per_s,flops,"
       "flops_per_s,roof,roof_share,peak_bytes,check,command\n";
   for (const Row& row : results.rows) {
-    csv += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n", quoted(row.name),
+    csv += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n", quoted(row.name),
                        name_of(row.status), row.hot.count, row.hot.median, row.hot.low, row.hot.high,
-                       row.hot.spread(), row.cold ? fmt::format("{}", row.cold->median) : "",
+                       row.hot.spread(), row.gpu ? fmt::format("{}", row.gpu->median) : "",
+                       row.cold ? fmt::format("{}", row.cold->median) : "",
                        row.onednn ? fmt::format("{}", row.onednn->median) : "",
                        row.onednn ? fmt::format("{}", row.of_onednn()) : "", row.pictures_per_second(),
                        row.bytes, row.bytes_per_second(), row.flops, row.flops_per_second(), row.roof,

@@ -31,8 +31,10 @@ struct Row {
   std::string group, device;
   std::map<std::string, std::string> axes;  ///< precision, batch, size, …
   Status status = Status::ok;
-  std::string check;              ///< what was compared with what and how far apart it was; or why not
-  Summary hot;                    ///< runs one after the other
+  std::string check;  ///< what was compared with what and how far apart it was; or why not
+  Summary hot;        ///< runs one after the other
+  std::optional<Summary>
+      gpu;  ///< of a GPU's rows: the same by its own clock (engine/event_time.h); `hot` is by the host's
   std::optional<Summary> cold;    ///< with every cache flushed before each
   std::optional<Summary> onednn;  ///< oneDNN alone on the same convolution, timed in turns with `hot`
   std::map<std::string, std::int64_t>
@@ -48,10 +50,12 @@ struct Row {
 
   bool timed() const { return status == Status::ok && hot.count > 0; }
   double pictures_per_second() const { return timed() ? pictures / hot.median : 0.0; }
-  double bytes_per_second() const { return timed() ? bytes / hot.median : 0.0; }
+  /// What rates and roofs are taken from: a GPU's own time, where there is one.
+  double seconds() const { return gpu ? gpu->median : hot.median; }
+  double bytes_per_second() const { return timed() ? bytes / seconds() : 0.0; }
   /// oneDNN's time over ours: 1 is as fast as oneDNN alone, 0.8 takes a quarter longer; 0: not measured.
   double of_onednn() const { return timed() && onednn ? onednn->median / hot.median : 0.0; }
-  double flops_per_second() const { return timed() ? flops / hot.median : 0.0; }
+  double flops_per_second() const { return timed() ? flops / seconds() : 0.0; }
   bool operator==(const Row&) const = default;
 };
 

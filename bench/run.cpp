@@ -25,7 +25,7 @@ std::string exactly(const std::string& name) {
 // The screen's table: our rows, in the order in which Google Benchmark finishes them.
 class TableReporter : public benchmark::BenchmarkReporter {
  public:
-  TableReporter(std::size_t name_width, bool against_onednn) : table_(name_width, against_onednn) {}
+  TableReporter(std::size_t name_width, OptionalColumns columns) : table_(name_width, columns) {}
   bool ReportContext(const Context&) override {
     std::fputs(table_.heading().c_str(), stdout);
     return true;
@@ -49,6 +49,7 @@ void hand_to_google(benchmark::State& state, const Row& row) {
   }
   state.counters["p5_s"] = row.hot.low;
   state.counters["p95_s"] = row.hot.high;
+  if (row.gpu) state.counters["gpu_s"] = row.gpu->median;
   if (row.cold) state.counters["cold_s"] = row.cold->median;
   if (row.onednn) state.counters["onednn_s"] = row.onednn->median;
   if (row.pictures > 0.0) state.counters["pictures_per_s"] = row.pictures_per_second();
@@ -81,7 +82,9 @@ std::vector<Row> run_cases(const std::vector<Case>& cases, const std::vector<Roo
                            const Options& options, const std::string& command) {
   std::size_t width = 4;
   for (const Case& c : cases) width = std::max(width, c.name.size());
-  TableReporter reporter(width, options.against_onednn);
+  TableReporter reporter(width,
+                         {.gpu = std::ranges::any_of(cases, [](const Case& c) { return c.device.is_cuda(); }),
+                          .onednn = options.against_onednn});
   const Sampling sampling = sampling_of(options);
   std::vector<Row> rows;
   for (std::size_t i = 0; i < cases.size(); ++i) {

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <cmath>
 #include <cstring>
+#include <vector>
 
 namespace ddpmts::bench {
 namespace {
@@ -14,10 +14,40 @@ std::string three_digits(double value) {
   return fmt::format("{:.{}f}", value, value < 9.995 ? 2 : value < 99.95 ? 1 : 0);
 }
 
-constexpr std::array kColumns = {"check", "median",  "spread",  "cold", "img/s",
-                                 "GB/s",  "TFLOP/s", "of roof", "peak"};
-constexpr std::array kWidths = {5, 9, 7, 9, 8, 7, 8, 12, 9};
-constexpr const char* kOnednnColumn = "of oneDNN";
+std::string number(double value) { return value > 0.0 ? three_digits(value) : std::string(); }
+
+struct Column {
+  const char* name;
+  std::size_t width;
+  std::string (*cell)(const Row& row);
+};
+
+std::vector<Column> columns_of(OptionalColumns optional) {
+  std::vector<Column> columns = {
+      {"median", 9, [](const Row& row) { return time_text(row.hot.median); }},
+      {"spread", 7, [](const Row& row) { return "±" + share_text(row.hot.spread()); }}};
+  if (optional.gpu) {
+    columns.push_back({"GPU", 9, [](const Row& row) { return row.gpu ? time_text(row.gpu->median) : ""; }});
+  }
+  columns.insert(columns.end(),
+                 {{"cold", 9, [](const Row& row) { return row.cold ? time_text(row.cold->median) : ""; }},
+                  {"img/s", 8, [](const Row& row) { return number(row.pictures_per_second()); }},
+                  {"GB/s", 7, [](const Row& row) { return number(row.bytes_per_second() / 1e9); }},
+                  {"TFLOP/s", 8, [](const Row& row) { return number(row.flops_per_second() / 1e12); }},
+                  {"of roof", 12,
+                   [](const Row& row) {
+                     return row.roof.empty() ? ""
+                                             : fmt::format("{:.0f} % {}", 100.0 * row.roof_share, row.roof);
+                   }},
+                  {"peak", 9, [](const Row& row) { return bytes_text(row.peak_bytes); }}});
+  if (optional.onednn) {
+    columns.push_back(
+        {"of oneDNN", 9, [](const Row& row) { return row.onednn ? share_text(row.of_onednn()) : ""; }});
+  }
+  return columns;
+}
+
+constexpr const char* kStatusColumn = "check";
 
 }  // namespace
 
@@ -74,38 +104,21 @@ std::string split_text(const Row& row) {
 }
 
 std::string MarkdownTable::heading() const {
-  std::string text = fmt::format("| {:{}} |", "case", name_width_);
-  std::string rule = fmt::format("|{:-<{}}|", "", name_width_ + 2);
-  for (std::size_t i = 0; i < kColumns.size(); ++i) {
-    text += fmt::format(" {:>{}} |", kColumns[i], kWidths[i]);
-    rule += fmt::format("{:->{}}:|", "", kWidths[i] + 1);
-  }
-  if (against_onednn_) {
-    text += fmt::format(" {} |", kOnednnColumn);
-    rule += fmt::format("{:->{}}:|", "", std::strlen(kOnednnColumn) + 1);
+  std::string text = fmt::format("| {:{}} | {} |", "case", name_width_, kStatusColumn);
+  std::string rule = fmt::format("|{:-<{}}|{:->6}:|", "", name_width_ + 2, "");
+  for (const Column& column : columns_of(optional_)) {
+    text += fmt::format(" {:>{}} |", column.name, column.width);
+    rule += fmt::format("{:->{}}:|", "", column.width + 1);
   }
   return text + "\n" + rule + "\n";
 }
 
 std::string MarkdownTable::line(const Row& row) const {
-  std::string text =
-      fmt::format("| {:{}} | {:>{}} |", row.name, name_width_, name_of(row.status), kWidths[0]);
+  std::string text = fmt::format("| {:{}} | {:>{}} |", row.name, name_width_, name_of(row.status),
+                                 std::strlen(kStatusColumn));
   if (!row.timed()) return text + " " + row.check + "\n";
-  const auto number = [](double value) { return value > 0.0 ? three_digits(value) : std::string(); };
-  const std::array cells = {
-      time_text(row.hot.median),
-      "±" + share_text(row.hot.spread()),
-      row.cold ? time_text(row.cold->median) : std::string(),
-      number(row.pictures_per_second()),
-      number(row.bytes_per_second() / 1e9),
-      number(row.flops_per_second() / 1e12),
-      row.roof.empty() ? std::string() : fmt::format("{:.0f} % {}", 100.0 * row.roof_share, row.roof),
-      bytes_text(row.peak_bytes)};
-  for (std::size_t i = 0; i < cells.size(); ++i) text += fmt::format(" {:>{}} |", cells[i], kWidths[i + 1]);
-  if (against_onednn_) {
-    text +=
-        fmt::format(" {:>{}} |", row.onednn ? share_text(row.of_onednn()) : "", std::strlen(kOnednnColumn));
-  }
+  for (const Column& column : columns_of(optional_))
+    text += fmt::format(" {:>{}} |", column.cell(row), column.width);
   return text + "\n";
 }
 

@@ -22,17 +22,22 @@ std::string header_text(const Results& results);
 /// A table of the row's parts; empty where they were not asked for.
 std::string split_text(const Row& row);
 
+/// The table's columns that only some runs have.
+struct OptionalColumns {
+  bool gpu = false;     ///< a GPU's own time beside the host's
+  bool onednn = false;  ///< share of oneDNN alone
+};
+
 class MarkdownTable {
  public:
-  /// against_onednn: with a column for it.
-  MarkdownTable(std::size_t name_width, bool against_onednn)
-      : name_width_(name_width), against_onednn_(against_onednn) {}
+  MarkdownTable(std::size_t name_width, OptionalColumns optional)
+      : name_width_(name_width), optional_(optional) {}
   std::string heading() const;
   std::string line(const Row& row) const;
 
  private:
   std::size_t name_width_;
-  bool against_onednn_;
+  OptionalColumns optional_;
 };
 
 }  // namespace ddpmts::bench

@@ -1,6 +1,7 @@
 // The CUDA device of a build without CUDA: every call says so.
 #include "engine/cuda/primitives.h"
 
+#include "engine/event_time.h"
 #include "engine/memory.h"
 #include "engine/profile.h"
 
@@ -31,6 +32,7 @@ void pool_forward(int, const PoolShape&, const void*, void*, void*) { absent(); 
 void pool_backward(int, const PoolShape&, const void*, const void*, void*) { absent(); }
 void require(int) { absent(); }
 void synchronize(int) { absent(); }
+double event_seconds(int, const std::function<void()>&) { absent(); }
 void profiled(int, const std::string&, const std::function<void()>&) { absent(); }
 std::vector<std::string> report() { return {"not in this build"}; }
 bool has_fast_bf16(int) { absent(); }

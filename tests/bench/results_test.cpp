@@ -13,6 +13,7 @@ Results full_run() {
   Row row = timed_row("kernels/add/odd/1x1x6/f32/b8/cpu", 1.25e-5);
   row.axes = {{"batch", "8"}, {"precision", "f32"}};
   row.cold = Summary{3, 2e-5, 1.9e-5, 2.5e-5};
+  row.gpu = Summary{5, 1.2e-5, 1.1e-5, 1.3e-5};
   row.onednn = Summary{4, 1e-5, 0.9e-5, 1.2e-5};
   row.networks = {{"student/256", 3}, {"teacher/256", 1}};
   row.pictures = 8;
@@ -69,6 +70,18 @@ TEST(Results, WhatIsOptionalMayBeAbsent) {
   expect_unreadable(replaced(text, "\"student/256\": 3", "\"student/256\": \"three\""), "number");
 }
 
+TEST(Results, RatesAreByTheGpusClockWhereThereIsOne) {
+  Row row = timed_row("kernels/x", 2.0);
+  row.bytes = 8.0;
+  row.flops = 16.0;
+  row.pictures = 4.0;
+  EXPECT_DOUBLE_EQ(row.bytes_per_second(), 4.0);
+  row.gpu = Summary{3, 1.0, 1.0, 1.0};
+  EXPECT_DOUBLE_EQ(row.bytes_per_second(), 8.0);
+  EXPECT_DOUBLE_EQ(row.flops_per_second(), 16.0);
+  EXPECT_DOUBLE_EQ(row.pictures_per_second(), 2.0) << "by the host's";
+}
+
 TEST(Results, EveryCutOffFileIsRefused) {
   const std::string text = to_json(full_run());
   for (std::size_t length = 0; length + 2 < text.size(); length += 7) {
@@ -100,9 +113,9 @@ TEST(Results, CsvHasALineForEveryRow) {
     const std::string line = csv.substr(csv.find(name), csv.find('\n', csv.find(name)) - csv.find(name));
     return std::ranges::count(line.substr(0, line.find('"')), ',');
   };
-  EXPECT_EQ(fields("name,"), 19);
-  EXPECT_EQ(fields("kernels/cast"), 18) << "up to the quoted check: " << csv;
-  EXPECT_NE(csv.find(",2e-05,1e-05,0.8,"), std::string::npos) << "cold, oneDNN, share: " << csv;
+  EXPECT_EQ(fields("name,"), 20);
+  EXPECT_EQ(fields("kernels/cast"), 19) << "up to the quoted check: " << csv;
+  EXPECT_NE(csv.find(",1.2e-05,2e-05,1e-05,0.8,"), std::string::npos) << "GPU, cold, oneDNN, share: " << csv;
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "engine/error.h"
+#include "engine/event_time.h"
 
 namespace ddpmts {
 namespace {
@@ -18,6 +19,8 @@ TEST(Profile, RefusesADeviceThatIsNotThereBeforeTheWork) {
   const Device missing{DeviceType::cuda, 1000};
   int runs = 0;
   EXPECT_THROW(profiled(missing, "work", [&] { ++runs; }), DeviceError);
+  EXPECT_EQ(runs, 0);
+  EXPECT_THROW(cuda::event_seconds(missing.index, [&] { ++runs; }), DeviceError);
   EXPECT_EQ(runs, 0);
 }
 
