@@ -1,23 +1,9 @@
 #include "app/paint_options.h"
 
-#include "app/weights_option.h"
+#include "app/synthesis_options.h"
 #include "engine/files/file_error.h"
 
 namespace ddpmts::app {
-namespace {
-
-// "perlin", "perlin=0.5,stroke=0.5": weights of the mask kinds; a kind that is not named gets 0.
-void set_masks(SynthesisConfig& config, const std::string& text) {
-  const std::pair<const char*, float*> kinds[] = {{"perlin", &config.perlin_weight},
-                                                  {"blob", &config.blob_weight},
-                                                  {"stroke", &config.stroke_weight},
-                                                  {"rectangle", &config.rectangle_weight},
-                                                  {"smooth", &config.smooth_noise_weight}};
-  set_weights("--masks", kinds, text);
-}
-
-}  // namespace
-
 void add_paint_options(CLI::App& command, PaintOptions& o) {
   command.add_option("--seed", o.seed, "Seed: the same seed paints the same defects");
   command
@@ -26,8 +12,8 @@ void add_paint_options(CLI::App& command, PaintOptions& o) {
           "h1: disturbed from noise, blended in; constant: the same, by a constant variance; h3: from the "
           "picture; inpaint: from noise inside of the mask")
       ->check(CLI::IsMember({"h1", "constant", "h3", "inpaint"}));
-  command.add_option("--masks", o.masks,
-                     "Weights of mask kinds: perlin, blob, stroke, rectangle, smooth; default: a mix of all");
+  o.masks = masks_text(PaintConfig().masks);
+  command.add_option("--masks", o.masks, kMasksHelp);
   constexpr const char* kForms = "the form's";
   command.add_option("--chain", o.steps, "Reverse steps of a whole chain")
       ->check(CLI::Range(2, 1000))

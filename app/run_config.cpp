@@ -1,7 +1,6 @@
 #include "app/run_config.h"
 
 #include "app/settings_json.h"
-#include "app/weights_option.h"
 
 namespace ddpmts::app {
 namespace {
@@ -95,26 +94,6 @@ RunConfig run_config_from_json(const ordered_json& stored) {
   visit_settings(config, SettingsReader{stored});
   visit_synthesis(config.training.synthesis, SettingsReader{stored.at("synthesis")});
   return config;
-}
-
-void set_sources(SynthesisConfig& synthesis, const std::string& text) {
-  const std::pair<const char*, float*> sources[] = {{"self", &synthesis.self_weight},
-                                                    {"texture", &synthesis.texture_weight},
-                                                    {"folder", &synthesis.folder_weight},
-                                                    {"diffusion", &synthesis.diffusion_weight}};
-  set_weights("--source", sources, text);
-}
-
-void set_flips(SynthesisConfig& synthesis, const std::string& text) {
-  synthesis.flip_horizontal = text == "horizontal" || text == "both";
-  synthesis.flip_vertical = text == "vertical" || text == "both";
-}
-
-std::string sources_text(const SynthesisConfig& synthesis) {
-  std::string text = fmt::format("self={:g},texture={:g}", synthesis.self_weight, synthesis.texture_weight);
-  if (synthesis.folder_weight > 0) text += fmt::format(",folder={:g}", synthesis.folder_weight);
-  if (synthesis.diffusion_weight > 0) text += fmt::format(",diffusion={:g}", synthesis.diffusion_weight);
-  return text;
 }
 
 }  // namespace ddpmts::app

@@ -25,11 +25,4 @@ nlohmann::ordered_json to_json(const RunConfig& config);
 /// Reads what to_json wrote; a missing key is an error (json::exception), an unknown choice too (Error).
 RunConfig run_config_from_json(const nlohmann::ordered_json& stored);
 
-/// "self=0.6,texture=0.4", "diffusion": weights of the defect sources; as set_weights.
-/// Throws UsageError naming the sources that there are.
-void set_sources(SynthesisConfig& synthesis, const std::string& text);
-/// "none", "horizontal", "vertical", "both".
-void set_flips(SynthesisConfig& synthesis, const std::string& text);
-std::string sources_text(const SynthesisConfig& synthesis);
-
 }  // namespace ddpmts::app

@@ -10,6 +10,7 @@
 #include "app/named_settings.h"
 #include "app/paint_options.h"
 #include "app/settings_json.h"
+#include "app/synthesis_options.h"
 #include "app/teacher_search.h"
 #include "app/test_run.h"
 #include "app/training_session.h"
@@ -22,7 +23,8 @@ struct TrainOptions {
   RunConfig config;
   SessionOptions session;
   std::string run;
-  std::string precision = "auto", head = "s", schedule = "joint", augment = "small", source, flip = "none";
+  std::string precision = "auto", head = "s", schedule = "joint", augment = "small", source, masks,
+              flip = "none";
   bool test = true;
   // The source `diffusion`.
   double diffusion_minutes = DiffusionRunConfig().minutes;
@@ -63,6 +65,7 @@ bool make_bank(const TrainOptions& o, const RunFolder& run, Device device) {
   bank.overwrite = o.session.overwrite;
   PaintOptions painting = o.painting;
   painting.seed = config.training.seed;
+  painting.masks = o.masks;
   const DType type = type_of(config.detector.precision);
   return paint_bank(run.defect_bank(), source.model, source.data, paint_config(painting, source), type, bank);
 }
@@ -77,6 +80,7 @@ void run_train(TrainOptions& o) {
   config.training.synthesis.augmentation = augmentation_named(o.augment);
   set_flips(config.training.synthesis, o.flip);
   set_sources(config.training.synthesis, o.source);
+  set_masks(config.training.synthesis, o.masks);
   if (config.steps > 0) config.minutes = 0;
   const SynthesisConfig& synthesis = config.training.synthesis;
   if (!config.folder.empty() && synthesis.folder_weight == 0) {
@@ -120,13 +124,14 @@ std::string is_size(const std::string& text) {
 void add_train(CLI::App& app) {
   const auto o = std::make_shared<TrainOptions>();
   o->source = sources_text(o->config.training.synthesis);
+  o->masks = masks_text(o->config.training.synthesis);
   RunConfig& c = o->config;
   CLI::App* command = app.add_subcommand("train", "Learn what good parts look like.");
   command->add_option("data", c.data, "Folder of good pictures, MVTec layout, or good/ and bad/")->required();
   command->add_option("-o,--output", o->run, "Run folder: model, log, report")->required();
-  command->add_option(
-      "--teacher", c.teacher,
-      "ResNet-18 or -34 weights (safetensors), or `random`; default: $DDPMTS_TEACHER, then weights/");
+  command->add_option("--teacher", c.teacher,
+                      "ResNet-18 or -34 weights (safetensors), or `random`; default: $DDPMTS_TEACHER, then "
+                      "the one that ships");
   command->add_option("--minutes", c.minutes, "Training time")->check(CLI::PositiveNumber);
   command->add_option("--steps", c.steps, "Optimiser steps, instead of minutes")
       ->check(CLI::NonNegativeNumber);
@@ -144,6 +149,7 @@ void add_train(CLI::App& app) {
       ->check(CLI::IsMember({"joint", "two-stage"}));
   command->add_option("--source", o->source,
                       "Weights of the defect sources: self, texture, folder, diffusion");
+  command->add_option("--masks", o->masks, kMasksHelp);
   command->add_option("--folder", c.folder,
                       "Pictures for the source `folder`, for example textures; default: none");
   command->add_option(

@@ -3,6 +3,7 @@
 #include "app/device_options.h"
 #include "app/diffusion_session.h"
 #include "app/named_settings.h"
+#include "app/synthesis_options.h"
 
 namespace ddpmts::app {
 namespace {

@@ -1,5 +1,7 @@
 #include "app/weights_option.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 
@@ -33,6 +35,14 @@ void set_weights(const char* option, std::span<const std::pair<const char*, floa
     *found->second = weight;
     begin = end + 1;
   }
+}
+
+std::string weights_text(std::span<const std::pair<const char*, float*>> names) {
+  std::string text;
+  for (const auto& [name, weight] : names) {
+    if (*weight > 0) text += fmt::format("{}{}={:g}", text.empty() ? "" : ",", name, *weight);
+  }
+  return text;
 }
 
 }  // namespace ddpmts::app

@@ -11,5 +11,7 @@ namespace ddpmts::app {
 /// that there are.
 void set_weights(const char* option, std::span<const std::pair<const char*, float*>> names,
                  const std::string& text);
+/// The text that set_weights would set these weights from; names of weight 0 are left out.
+std::string weights_text(std::span<const std::pair<const char*, float*>> names);
 
 }  // namespace ddpmts::app

@@ -50,6 +50,8 @@ TEST(BadInput, WrongCallsExitWithTwo) {
   expect_failure("train x -o y --batch 1", 2, "--batch");
   expect_failure("train x -o y --source bogus", 2, {"bogus", "self, texture, folder, diffusion"});
   expect_failure("train x -o y --source self=much", 2, "much");
+  expect_failure("train x -o y --masks perlin,bogus", 2,
+                 {"--masks", "bogus", "perlin, blob, stroke, rectangle, smooth"});
   expect_failure("train x -o y --folder z", 2, {"--folder", "--source"});
   expect_failure("train x -o y --bank z", 2, {"--bank", "--source"});
   expect_failure("test x y --precision f64", 2, "--precision");

@@ -148,5 +148,17 @@ TEST_F(EndToEnd, RunThatExistsIsNotOverwritten) {
   EXPECT_EQ(run_program(train("kept", "--steps 2 --no-test --overwrite")).code, 0);
 }
 
+TEST_F(EndToEnd, MasksAreOfTheKindsAskedFor) {
+  const Finished trained =
+      run_program(train("masked", "--steps 1 --no-test --memory 0 --masks rectangle,smooth=0.5"));
+  ASSERT_EQ(trained.code, 0) << trained.output;
+  const json synthesis = json::parse(read_text(*folder / "masked/config.json")).at("synthesis");
+  const std::pair<const char*, double> weights[] = {
+      {"perlin", 0.0}, {"blob", 0.0}, {"stroke", 0.0}, {"rectangle", 1.0}, {"smooth_noise", 0.5}};
+  for (const auto& [kind, weight] : weights) {
+    EXPECT_EQ(synthesis.at(std::string(kind) + "_weight").get<double>(), weight) << kind;
+  }
+}
+
 }  // namespace
 }  // namespace ddpmts::test
