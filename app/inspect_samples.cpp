@@ -4,6 +4,7 @@
 
 #include "app/interrupt.h"
 #include "app/progress_line.h"
+#include "models/calibrate.h"
 
 namespace ddpmts::app {
 
@@ -36,15 +37,23 @@ void scale_boxes(std::vector<eval::Blob>& blobs, std::int64_t size, const Loaded
 
 }  // namespace
 
-Inspector inspector_of(const Model& model) {
+Inspector inspector_of(const Model& model, bool with_parts) {
   Inspector inspector;
   inspector.size = model.detector->config().size;
+  inspector.top_k = model.detector->config().top_k;
   inspector.name = fmt::format("student and teacher, {}", name_of(model.detector->config().precision));
   inspector.device = model.detector->device();
   inspector.threshold = model.threshold;
-  inspector.inspect = [&detector = *model.detector](const Tensor& pictures) {
+  inspector.inspect = [&detector = *model.detector, with_parts](const Tensor& pictures) {
     Inspection found = detector.inspect(pictures);
-    return Inspector::Maps{found.anomaly, std::move(found.scores)};
+    Inspector::Maps maps{found.anomaly, std::move(found.scores), {}};
+    if (!with_parts) return maps;
+    for (const auto& [name, map] : {std::pair{"distance", found.distance},
+                                    {"segmentation", found.segmentation},
+                                    {"memory", found.memory}}) {
+      if (map) maps.parts.push_back({name, map});
+    }
+    return maps;
   };
   return inspector;
 }
@@ -69,12 +78,17 @@ std::size_t inspect_samples(const Inspector& inspector, std::span<const Sample> 
     }
     Inspector::Maps inspection;
     std::vector<float> maps;
+    std::vector<std::vector<float>> part_maps, part_scores;
     double milliseconds = 0;
     if (!usable.empty()) {
       const double start = now_seconds();
       inspection = inspector.inspect(stack_pictures(usable, size, inspector.device));
       maps = inspection.anomaly.to_floats();
       milliseconds = (now_seconds() - start) * 1e3 / static_cast<double>(usable.size());
+      for (const Inspector::Part& part : inspection.parts) {
+        part_maps.push_back(part.maps.to_floats());
+        part_scores.push_back(top_k_scores(part.maps, inspector.top_k));
+      }
     }
     std::size_t next = 0;  // among the usable ones
     for (std::size_t i = 0; i < chunk.size(); ++i) {
@@ -85,8 +99,14 @@ std::size_t inspect_samples(const Inspector& inspector, std::span<const Sample> 
       picture.result.defective = chunk[i].defective;
       picture.result.error = loaded[i].error;
       if (loaded[i].loaded()) {
-        const auto begin = maps.begin() + static_cast<std::ptrdiff_t>(next * pixels);
-        picture.anomaly.assign(begin, begin + static_cast<std::ptrdiff_t>(pixels));
+        const auto own = [&](const std::vector<float>& all) {
+          const auto begin = all.begin() + static_cast<std::ptrdiff_t>(next * pixels);
+          return std::vector<float>(begin, begin + static_cast<std::ptrdiff_t>(pixels));
+        };
+        picture.anomaly = own(maps);
+        for (std::size_t k = 0; k < part_maps.size(); ++k) {
+          picture.parts.push_back({inspection.parts[k].name, part_scores[k][next], own(part_maps[k])});
+        }
         picture.result.width = loaded[i].width;
         picture.result.height = loaded[i].height;
         picture.result.raw_score = inspection.scores[next];

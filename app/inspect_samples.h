@@ -13,25 +13,38 @@ namespace ddpmts::app {
 
 /// Whatever judges pictures.
 struct Inspector {
+  /// One of the maps that the judgement is combined from.
+  struct Part {
+    std::string name;
+    Tensor maps;  ///< [N,size,size] f32, in units of its own
+  };
   struct Maps {
     Tensor anomaly;             ///< [N,size,size] f32, higher is more defective
     std::vector<float> scores;  ///< one a picture
+    std::vector<Part> parts;    ///< may be empty
   };
-  std::int64_t size = 0;  ///< side of the pictures it takes
-  std::string name;       ///< how it judges, for reports
+  std::int64_t size = 0;   ///< side of the pictures it takes
+  std::int64_t top_k = 0;  ///< pixels that an image score is the mean of
+  std::string name;        ///< how it judges, for reports
   Device device;
   eval::Calibration threshold;
   std::function<Maps(const Tensor& pictures)> inspect;  ///< of u8 [N,size,size,3] on `device`
 };
 
-/// Refers to the model, which must live as long.
-Inspector inspector_of(const Model& model);
+/// Refers to the model, which must live as long. with_parts: also gives distance, segmentation and memory map.
+Inspector inspector_of(const Model& model, bool with_parts = false);
 
 struct InspectedPicture {
   const Sample* sample = nullptr;
   eval::PictureResult result;  ///< judged; `error` when the file could not be used
   LoadedPicture loaded;        ///< pixels at the model's size, and the mask where there is one
   std::vector<float> anomaly;  ///< [size, size]; empty on error
+  struct Part {
+    std::string name;
+    float score;             ///< from this map alone
+    std::vector<float> map;  ///< [size, size]
+  };
+  std::vector<Part> parts;  ///< as the inspector gives them
 };
 
 struct InspectOptions {

@@ -38,7 +38,7 @@ void run_test_command(const TestOptions& options) {
   const Model model = open_model(options.run, options.precision, options.device);
   std::filesystem::path output = options.output;
   if (output.empty()) output = std::filesystem::is_directory(options.run) ? options.run : ".";
-  finish(test_run(inspector_of(model), dataset, output, options.test));
+  finish(test_run(inspector_of(model, true), dataset, output, options.test));
 }
 
 }  // namespace

@@ -28,6 +28,11 @@ void print_summary(const eval::Summary& s) {
                 s.confusion->defects_found, s.confusion->defects_found + s.confusion->defects_missed,
                 s.confusion->false_alarms, s.confusion->false_alarms + s.confusion->good_passed);
   }
+  for (const eval::PartMetrics& part : s.parts) {
+    std::printf("  %-12s alone: image AUROC %s   pixel AUROC %s   AP %s\n", part.name.c_str(),
+                percent(part.image_auroc).c_str(), percent(part.pixel_auroc).c_str(),
+                percent(part.pixel_ap).c_str());
+  }
   if (s.errors > 0) {
     std::printf("%d picture%s could not be judged: see the report\n", s.errors, s.errors == 1 ? "" : "s");
   }
@@ -37,8 +42,37 @@ void print_summary(const eval::Summary& s) {
 struct Found {
   std::vector<eval::PictureResult> results;
   std::vector<std::vector<float>> maps;
+  std::vector<std::vector<InspectedPicture::Part>> parts;  // empty where a picture could not be judged
   std::vector<LoadedPicture> pictures;
+
+  /// The pictures that enter the pixel metrics, with the maps that `map_of` gives; none when no picture has a marked defect:
+  /// pixel metrics need masks of defects, not only good pictures.
+  template <class MapOf>
+  std::vector<eval::PictureMap> with_masks(int size, MapOf&& map_of) const {
+    std::vector<eval::PictureMap> chosen;
+    bool any_marked = false;
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      if (!results[i].error.empty() || !pictures[i].counts_for_pixel_metrics()) continue;
+      chosen.push_back({map_of(i), pictures[i].mask.value, size, size, results[i].path});
+      any_marked = any_marked || pictures[i].mask_state == MaskState::marked;
+    }
+    return any_marked ? chosen : std::vector<eval::PictureMap>();
+  }
 };
+
+std::vector<eval::PartMetrics> measure_parts(const Found& found, int size) {
+  const auto first = std::ranges::find_if(found.parts, [](const auto& parts) { return !parts.empty(); });
+  std::vector<eval::PartMetrics> metrics;
+  if (first == found.parts.end()) return metrics;
+  for (std::size_t k = 0; k < first->size(); ++k) {
+    std::vector<float> scores;
+    for (const auto& parts : found.parts) scores.push_back(parts.empty() ? 0.0f : parts[k].score);
+    const std::vector<eval::PictureMap> maps = found.with_masks(
+        size, [&](std::size_t i) -> const std::vector<float>& { return found.parts[i][k].map; });
+    metrics.push_back(eval::measure_part((*first)[k].name, found.results, scores, maps));
+  }
+  return metrics;
+}
 
 template <class Picture>
 std::string png_text(const Picture& picture) {
@@ -84,19 +118,15 @@ std::optional<eval::Summary> test_run(const Inspector& inspector, const Dataset&
     }
     found.results.push_back(std::move(picture.result));
     found.maps.push_back(std::move(picture.anomaly));
+    found.parts.push_back(std::move(picture.parts));
     found.pictures.push_back(std::move(picture.loaded));
     if (line.due()) line.show(fmt::format("testing {}/{}", found.results.size(), dataset.test.size()));
   });
   line.finish();
   if (done < dataset.test.size()) return std::nullopt;
 
-  std::vector<eval::PictureMap> maps;
   int masks_left_out = 0;
   for (std::size_t i = 0; i < found.results.size(); ++i) {
-    if (found.results[i].error.empty() && found.pictures[i].counts_for_pixel_metrics()) {
-      const auto& mask = found.pictures[i].mask.value;
-      maps.push_back({found.maps[i], mask, size, size, found.results[i].path});
-    }
     const MaskState state = found.pictures[i].mask_state;
     if (state != MaskState::unmarked && state != MaskState::lost) continue;
     ++masks_left_out;
@@ -105,13 +135,11 @@ std::optional<eval::Summary> test_run(const Inspector& inspector, const Dataset&
                      ? "its mask marks nothing"
                      : fmt::format("what its mask marks is too small to be seen at {0} x {0}", size).c_str());
   }
-  // Pixel metrics need masks of defects, not only good pictures.
-  const bool any_marked =
-      std::any_of(found.pictures.begin(), found.pictures.end(),
-                  [](const LoadedPicture& p) { return p.mask_state == MaskState::marked; });
-  if (!any_marked) maps.clear();
+  const std::vector<eval::PictureMap> maps =
+      found.with_masks(size, [&](std::size_t i) -> const std::vector<float>& { return found.maps[i]; });
   eval::Summary summary = eval::summarize(found.results, maps, inspector.threshold);
   summary.masks_left_out = masks_left_out;
+  summary.parts = measure_parts(found, size);
 
   std::vector<eval::GalleryItem> gallery;
   for (const std::size_t i :

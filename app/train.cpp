@@ -107,7 +107,7 @@ void run_train(TrainOptions& o) {
   const Dataset dataset = scan_dataset(config.data);
   if (!o.test || dataset.test.empty()) return;
   const Model model = load_model(run.model(), "auto", device);
-  if (interrupted() || !test_run(inspector_of(model), dataset, run.root, {})) {
+  if (interrupted() || !test_run(inspector_of(model, true), dataset, run.root, {})) {
     std::printf("interrupted before the test was done; it can be run with: ddpmts test %s %s\n",
                 run.root.c_str(), config.data.c_str());
   }
@@ -129,9 +129,9 @@ void add_train(CLI::App& app) {
   CLI::App* command = app.add_subcommand("train", "Learn what good parts look like.");
   command->add_option("data", c.data, "Folder of good pictures, MVTec layout, or good/ and bad/")->required();
   command->add_option("-o,--output", o->run, "Run folder: model, log, report")->required();
-  command->add_option("--teacher", c.teacher,
-                      "ResNet-18 or -34 weights (safetensors), or `random`; default: $DDPMTS_TEACHER, then "
-                      "the one that ships");
+  command->add_option(
+      "--teacher", c.teacher,
+      "ResNet-18 or -34 weights (safetensors), or `random`; default: $DDPMTS_TEACHER, then weights/");
   command->add_option("--minutes", c.minutes, "Training time")->check(CLI::PositiveNumber);
   command->add_option("--steps", c.steps, "Optimiser steps, instead of minutes")
       ->check(CLI::NonNegativeNumber);

@@ -171,6 +171,24 @@ void write_charts(std::string& page, const Summary& summary, std::span<const Pic
   page += "</div>\n";
 }
 
+void write_parts(std::string& page, const Summary& summary) {
+  if (summary.parts.empty()) return;
+  const auto cell = [](const std::optional<double>& value) { return value ? percent(*value) : "&#8211;"; };
+  page +=
+      "<h2>What each map finds alone</h2>\n<div class=\"wide\"><table>\n<tr><th>Map</th>"
+      "<th class=\"number\">Image AUROC</th><th class=\"number\">Pixel AUROC</th><th class=\"number\">Pixel "
+      "AP</th>"
+      "<th class=\"number\">AUPRO</th></tr>\n";
+  for (const PartMetrics& part : summary.parts) {
+    fmt::format_to(std::back_inserter(page),
+                   "<tr><td class=\"name\">{}</td><td class=\"number\">{}</td><td class=\"number\">{}</td>"
+                   "<td class=\"number\">{}</td><td class=\"number\">{}</td></tr>\n",
+                   html_escape(part.name), cell(part.image_auroc), cell(part.pixel_auroc),
+                   cell(part.pixel_ap), cell(part.aupro));
+  }
+  page += "</table></div>\n<p class=\"soft\">Verdicts and heat maps come from all of them combined.</p>\n";
+}
+
 void write_types(std::string& page, const Summary& summary) {
   if (summary.per_type.empty()) return;
   page +=
@@ -264,6 +282,7 @@ std::string report_html(const Summary& summary, std::span<const PictureResult> p
   write_charts(page, summary, pictures);
   write_types(page, summary);
   write_gallery(page, gallery, pictures.size());
+  write_parts(page, summary);
   write_errors(page, pictures, summary);
   page +=
       "<footer>Scores are normalised so that 0.5 is the threshold: at or above it a picture is judged "

@@ -93,6 +93,13 @@ std::string results_json(const Summary& summary, std::span<const PictureResult> 
                          {"good_passed", summary.confusion->good_passed}};
   }
   json["pointing"] = {{"on_defect", summary.pointing.on_defect}, {"counted", summary.pointing.counted}};
+  json["parts"] = Json::object();
+  for (const PartMetrics& part : summary.parts) {
+    json["parts"][part.name] = {{"image_auroc", or_null(part.image_auroc)},
+                                {"pixel_auroc", or_null(part.pixel_auroc)},
+                                {"pixel_ap", or_null(part.pixel_ap)},
+                                {"aupro", or_null(part.aupro)}};
+  }
   json["per_type"] = Json::array();
   for (const TypeRow& row : summary.per_type) json["per_type"].push_back(json_of(row));
   json["pictures"] = Json::array();

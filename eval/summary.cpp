@@ -71,6 +71,18 @@ void judge(PictureResult& picture, const Calibration& calibration) {
   picture.verdict_defective = calibration.is_defective(static_cast<double>(picture.raw_score));
 }
 
+PartMetrics measure_part(std::string name, std::span<const PictureResult> pictures,
+                         std::span<const float> scores, std::span<const PictureMap> maps) {
+  if (scores.size() != pictures.size()) {
+    throw std::invalid_argument(
+        fmt::format("results: {} scores of '{}' for {} pictures", scores.size(), name, pictures.size()));
+  }
+  std::vector<PictureResult> judged(pictures.begin(), pictures.end());
+  for (std::size_t i = 0; i < judged.size(); ++i) judged[i].raw_score = scores[i];
+  const Summary alone = summarize(judged, maps, {});
+  return {std::move(name), alone.image_auroc, alone.pixel_auroc, alone.pixel_ap, alone.aupro};
+}
+
 Summary summarize(std::span<const PictureResult> pictures, std::span<const PictureMap> maps,
                   const Calibration& calibration) {
   Summary summary;

@@ -58,6 +58,15 @@ struct Pointing {
   int counted = 0;
 };
 
+/// The ranking metrics of one of the maps that the judgement is combined from, had it judged alone; as Summary's.
+struct PartMetrics {
+  std::string name;
+  std::optional<double> image_auroc;
+  std::optional<double> pixel_auroc;
+  std::optional<double> pixel_ap;
+  std::optional<double> aupro;
+};
+
 /// Metrics are fractions in [0,1], empty where labels or masks are missing or of one class only.
 struct Summary {
   std::optional<double> image_auroc;
@@ -80,6 +89,7 @@ struct Summary {
   Pointing pointing;
   std::vector<TypeRow> per_type;  ///< good first, then by name
   std::optional<double> median_milliseconds;
+  std::vector<PartMetrics> parts;  ///< set by the caller (measure_part); empty where nothing was combined
 };
 
 /// pictures: already judged. maps: the pictures that enter the pixel metrics (see PictureMap); may be empty.
@@ -87,13 +97,17 @@ struct Summary {
 Summary summarize(std::span<const PictureResult> pictures, std::span<const PictureMap> maps,
                   const Calibration& calibration);
 
+/// Metrics of one part. scores: the part's, one for each of `pictures`; maps: its own, as for summarize. Throws as summarize.
+PartMetrics measure_part(std::string name, std::span<const PictureResult> pictures,
+                         std::span<const float> scores, std::span<const PictureMap> maps);
+
 /// One picture as results.json and predictions.json have it: path, width and height in pixels, verdict (good, defective), score,
 /// raw_score, threshold, milliseconds, boxes (x, y, width, height and area in pixels of the picture, score), error; null what a
 /// picture with an error has not.
 nlohmann::ordered_json prediction_json(const PictureResult& picture, const Calibration& calibration);
 
 /// results.json: an object with the keys image_auroc, pixel_auroc, pixel_ap, aupro, f1_max, pixel_f1_max
-/// (fractions or null), threshold, calibration, counts, confusion (or null), pointing, per_type and pictures, whose keys are those
+/// (fractions or null), threshold, calibration, counts, confusion (or null), pointing, parts, per_type and pictures, whose keys are those
 /// of prediction_json, defect_type, label and on_defect (or null). Bytes of names that are not UTF-8 are replaced by U+FFFD.
 std::string results_json(const Summary& summary, std::span<const PictureResult> pictures);
 

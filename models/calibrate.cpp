@@ -7,7 +7,6 @@
 #include "kernels/top_k_mean.h"
 
 namespace ddpmts {
-namespace {
 
 std::vector<float> top_k_scores(const Tensor& map, std::int64_t k) {
   const Tensor scores = Tensor::empty({map.dim(0)}, DType::f32, map.device());
@@ -20,6 +19,8 @@ std::vector<float> top_k_scores(const Tensor& map, std::int64_t k) {
   DDPMTS_LAUNCH(map.device(), top_k_mean, args);
   return scores.to_floats();
 }
+
+namespace {
 
 void inspect_batches(const Detector& detector, const Tensor& pictures, std::int64_t batch,
                      const std::function<void(const Inspection&)>& take) {

@@ -62,6 +62,9 @@ TEST_F(EndToEnd, TrainTestPredict) {
     EXPECT_LE(results[key].get<double>(), 1.0) << key;
   }
   EXPECT_GT(results["pixel_auroc"].get<double>(), 0.7);
+  for (const char* part : {"distance", "segmentation", "memory"}) {
+    EXPECT_GT(results["parts"].at(part).at("image_auroc").get<double>(), 0.5) << part;
+  }
   EXPECT_GT(read_text(*folder / "run/report.html").size(), 100'000u);
 
   // A model asked again gives the same numbers.

@@ -132,6 +132,24 @@ TEST(Summary, PixelMetricsComeFromTheMaps) {
   EXPECT_FALSE(summary.median_milliseconds.has_value());
 }
 
+TEST(Summary, MeasuresAPartByItsOwnScoresAndMaps) {
+  const std::vector<PictureResult> pictures = sample();
+  std::vector<float> scores;
+  for (const PictureResult& result : pictures)
+    scores.push_back(result.defective.value_or(false) ? 2.0f : 1.0f);
+  const std::vector<float> map = {0.9f, 0.1f, 0.2f, 0.3f};
+  const std::vector<std::uint8_t> mask = {1, 0, 0, 0};
+  const std::vector<PictureMap> maps = {{map, mask, 2, 2, "m"}};
+  Summary summary = summarize(pictures, {}, calibration);
+  summary.parts = {measure_part("one", pictures, scores, maps)};
+  EXPECT_EQ(summary.parts[0].image_auroc.value(), 1.0);  // all of them together: 6/8
+  EXPECT_EQ(summary.parts[0].pixel_auroc.value(), 1.0);
+  const nlohmann::json json = nlohmann::json::parse(results_json(summary, pictures));
+  EXPECT_EQ(json["parts"]["one"]["image_auroc"].get<double>(), 1.0);
+  EXPECT_EQ(json["parts"]["one"]["pixel_ap"].get<double>(), 1.0);
+  EXPECT_THROW(measure_part("short", pictures, {scores.data(), 2}, maps), std::invalid_argument);
+}
+
 TEST(Summary, RefusesABrokenScoreAndNamesThePicture) {
   std::vector<PictureResult> pictures = sample();
   pictures.back().error.clear();
@@ -147,12 +165,12 @@ TEST(ResultsJson, ReadsBack) {
   const std::vector<PictureResult> pictures = sample();
   const nlohmann::json json =
       nlohmann::json::parse(results_json(summarize(pictures, {}, calibration), pictures));
-  for (const char* key :
-       {"image_auroc", "pixel_auroc", "pixel_ap", "aupro", "f1_max", "pixel_f1_max", "threshold",
-        "calibration", "counts", "median_milliseconds", "confusion", "pointing", "per_type", "pictures"}) {
+  for (const char* key : {"image_auroc", "pixel_auroc", "pixel_ap", "aupro", "f1_max", "pixel_f1_max",
+                          "threshold", "calibration", "counts", "median_milliseconds", "confusion",
+                          "pointing", "parts", "per_type", "pictures"}) {
     EXPECT_TRUE(json.contains(key)) << key;
   }
-  EXPECT_EQ(json.size(), 14u);
+  EXPECT_EQ(json.size(), 15u);
   EXPECT_DOUBLE_EQ(json["image_auroc"].get<double>(), 0.75);
   EXPECT_TRUE(json["pixel_auroc"].is_null());
   EXPECT_TRUE(json["aupro"].is_null());
