@@ -281,8 +281,8 @@ std::string report_html(const Summary& summary, std::span<const PictureResult> p
   write_tiles(page, summary);
   write_charts(page, summary, pictures);
   write_types(page, summary);
-  write_gallery(page, gallery, pictures.size());
   write_parts(page, summary);
+  write_gallery(page, gallery, pictures.size());
   write_errors(page, pictures, summary);
   page +=
       "<footer>Scores are normalised so that 0.5 is the threshold: at or above it a picture is judged "
