@@ -33,6 +33,7 @@ std::vector<Device> chosen_devices(DeviceChoice choice) {
     devices.push_back(gpu);
   } catch (const DeviceError& e) {
     if (choice == DeviceChoice::cuda) throw UsageError(e.what());
+    fmt::print(stderr, "the CPU alone: {}\n", e.what());
   }
   return devices;
 }

@@ -42,7 +42,9 @@ TEST(BenchProgram, WrongCallsExitWithTwoAndOneLine) {
 TEST(BenchProgram, ADeviceThatIsNotThereExitsWithTwo) {
   const Finished finished = run_bench("--list --set shapes=odd --device all");
   EXPECT_EQ(finished.code, 0) << finished.output;
-  if (finished.output.find("/cuda:0\n") == std::string::npos) expect_refused("--device cuda --list", "CUDA");
+  if (finished.output.find("/cuda:0\n") != std::string::npos) return;
+  EXPECT_EQ(finished.output.rfind("the CPU alone: ", 0), 0u) << finished.output;
+  expect_refused("--device cuda --list", "CUDA");
 }
 
 TEST(BenchProgram, BadFilesExitWithTwo) {
