@@ -71,9 +71,9 @@ void add_paint(CLI::App& app) {
   command->add_flag(
       "--report", o->report,
       "Then measure how close they are to the dataset's real defects: realism.html, realism.json");
-  command->add_option(
-      "--teacher", o->teacher,
-      "--report: ResNet-18 weights (safetensors), or `random`; default: $DDPMTS_TEACHER, then weights/");
+  command->add_option("--teacher", o->teacher,
+                      "--report: ResNet-18 weights (safetensors), or `random`; default: $DDPMTS_TEACHER, "
+                      "then the one that ships");
   command->add_flag("--overwrite", o->bank.overwrite, "Start over where a bank is");
   command->callback([o] { run_paint(*o); });
 }

@@ -97,7 +97,10 @@ void run_train(TrainOptions& o) {
   const bool own_bank = synthesis.diffusion_weight > 0 && config.bank.empty();
   // A run may have been stopped before its detector began; one whose detector did goes on with the bank it began with.
   if (own_bank) session.resume = session.resume && std::filesystem::exists(run.checkpoint());
-  if (!session.resume) config.teacher = find_teacher(config.teacher);
+  if (!session.resume) {
+    config.teacher = find_teacher(config.teacher);
+    if (config.teacher == shipped_teacher()) std::printf("%s\n", kAboutShippedTeacher);
+  }
   if (own_bank && !session.resume) {
     if (!make_bank(o, run, device)) return;
     config.bank = run.defect_bank();
@@ -129,9 +132,9 @@ void add_train(CLI::App& app) {
   CLI::App* command = app.add_subcommand("train", "Learn what good parts look like.");
   command->add_option("data", c.data, "Folder of good pictures, MVTec layout, or good/ and bad/")->required();
   command->add_option("-o,--output", o->run, "Run folder: model, log, report")->required();
-  command->add_option(
-      "--teacher", c.teacher,
-      "ResNet-18 or -34 weights (safetensors), or `random`; default: $DDPMTS_TEACHER, then weights/");
+  command->add_option("--teacher", c.teacher,
+                      "ResNet-18 or -34 weights (safetensors), or `random`; default: $DDPMTS_TEACHER, then "
+                      "the one that ships");
   command->add_option("--minutes", c.minutes, "Training time")->check(CLI::PositiveNumber);
   command->add_option("--steps", c.steps, "Optimiser steps, instead of minutes")
       ->check(CLI::NonNegativeNumber);
