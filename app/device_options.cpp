@@ -12,6 +12,10 @@ void add_device_options(CLI::App* command, std::string& device) {
                     "On a GPU, the same inputs give the same bits in every run");
   command->add_flag("--autotune", settings.autotune,
                     "On a GPU, measure which convolution plans are fastest, and remember them");
+  command->add_flag(
+      "--graph,!--no-graph", settings.graphs,
+      "On a GPU, steps that are done again and again are captured once as CUDA graphs and replayed, with the "
+      "same numbers; default: yes");
   command
       ->add_option_function<std::int64_t>(
           "--workspace", [&settings](std::int64_t mebibytes) { settings.workspace_limit = mebibytes << 20; },

@@ -6,7 +6,7 @@
 
 namespace ddpmts::app {
 
-/// Adds --device, and --tf32, --deterministic, --autotune and --workspace, which set engine_settings().
+/// Adds --device, and --tf32, --deterministic, --autotune, --no-graph and --workspace, which set engine_settings().
 void add_device_options(CLI::App* command, std::string& device);
 
 }  // namespace ddpmts::app

@@ -53,8 +53,10 @@ void backward(std::span<const LossTerm> terms) {
     }
   }
   for (const LossTerm& term : terms) {
-    add_grad(term.value,
-             Tensor::from_host<float>(term.value.shape(), {&term.weight, 1}, term.value.device()));
+    const Tensor weight = Tensor::empty(term.value.shape(), DType::f32, term.value.device());
+    const kernels::FillValuesArgs args{1, term.weight, weight.data<float>()};
+    DDPMTS_LAUNCH(weight.device(), fill_values, args);
+    add_grad(term.value, weight);
   }
   while (!tape.empty()) {
     const Node node = std::move(tape.back());

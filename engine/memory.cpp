@@ -23,8 +23,11 @@ std::size_t round_up(std::size_t bytes) {
 }
 
 thread_local int lasting_scopes = 0;
+thread_local GraphMemory* graph_memory = nullptr;  // of the scope that this thread is in
 
 double mebibytes(std::size_t bytes) { return static_cast<double>(bytes) / 1048576.0; }
+
+}  // namespace
 
 class CachingAllocator {
  public:
@@ -32,18 +35,54 @@ class CachingAllocator {
 
   std::pair<void*, std::size_t> allocate(std::size_t bytes) {
     const std::size_t capacity = round_up(bytes);
+    GraphMemory* const graph = graph_of_this_thread();
+    if (graph != nullptr && lasting_scopes > 0) {
+      throw_error<DeviceError>(
+          "{}: a captured step makes {:.1f} MiB that are to last; what lasts must be there before the "
+          "capture",
+          device_.name(), mebibytes(bytes));
+    }
     const std::lock_guard lock(mutex_);
-    void* data = lasting_scopes > 0 ? nullptr : take_cached(capacity);
-    if (data == nullptr) data = ask_system(bytes, capacity);
+    if (graph != nullptr) {
+      if (void* data = take(graph->free_, capacity); data != nullptr) return {data, capacity};
+    }
+    void* data = lasting_scopes > 0 ? nullptr : take(cached_, capacity);
+    if (data == nullptr) data = ask_system(bytes, capacity, graph == nullptr);
     stats_.in_use += capacity;
     stats_.peak = std::max(stats_.peak, stats_.in_use);
+    if (graph != nullptr) {
+      owners_[data] = graph;
+      graph->bytes_ += capacity;
+    }
     return {data, capacity};
   }
 
   void release(void* data, std::size_t capacity) noexcept {
+    GraphMemory* const graph = graph_of_this_thread();
     const std::lock_guard lock(mutex_);
-    stats_.in_use -= capacity;
-    cached_[capacity].push_back(data);
+    if (const auto owner = owners_.find(data); owner != owners_.end()) {
+      owner->second->free_[capacity].push_back(data);
+    } else if (graph != nullptr) {
+      graph->kept_.emplace_back(data, capacity);
+      graph->bytes_ += capacity;
+    } else {
+      give_back(data, capacity);
+    }
+  }
+
+  /// The blocks of a graph that is no more.
+  void release(GraphMemory& graph) {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [capacity, blocks] : graph.free_) {
+      for (void* data : blocks) give_back(data, capacity);
+    }
+    for (const auto& [data, capacity] : graph.kept_) give_back(data, capacity);
+    std::erase_if(owners_, [&graph](const auto& entry) { return entry.second == &graph; });
+  }
+
+  std::size_t bytes_of(const GraphMemory& graph) {
+    const std::lock_guard lock(mutex_);
+    return graph.bytes_;
   }
 
   void release_cached() {
@@ -62,6 +101,17 @@ class CachingAllocator {
   }
 
  private:
+  using Blocks = std::unordered_map<std::size_t, std::vector<void*>>;
+
+  GraphMemory* graph_of_this_thread() const {
+    return graph_memory != nullptr && graph_memory->device_ == device_ ? graph_memory : nullptr;
+  }
+
+  void give_back(void* data, std::size_t capacity) {
+    stats_.in_use -= capacity;
+    cached_[capacity].push_back(data);
+  }
+
   void* allocate_block(std::size_t capacity) {
     return device_.is_cuda() ? cuda::allocate(device_.index, capacity) : cpu::allocate(capacity);
   }
@@ -76,17 +126,17 @@ class CachingAllocator {
     }
   }
 
-  void* take_cached(std::size_t capacity) {
-    const auto found = cached_.find(capacity);
-    if (found == cached_.end() || found->second.empty()) return nullptr;
+  static void* take(Blocks& from, std::size_t capacity) {
+    const auto found = from.find(capacity);
+    if (found == from.end() || found->second.empty()) return nullptr;
     void* data = found->second.back();
     found->second.pop_back();
     return data;
   }
 
-  void* ask_system(std::size_t bytes, std::size_t capacity) {
+  void* ask_system(std::size_t bytes, std::size_t capacity, bool may_release) {
     void* data = allocate_block(capacity);
-    if (data == nullptr) {  // what is cached in other sizes may be enough
+    if (data == nullptr && may_release) {  // what is cached in other sizes may be enough
       release_blocks();
       data = allocate_block(capacity);
     }
@@ -111,9 +161,12 @@ class CachingAllocator {
 
   Device device_;
   std::mutex mutex_;
-  std::unordered_map<std::size_t, std::vector<void*>> cached_;
+  Blocks cached_;
+  std::unordered_map<void*, GraphMemory*> owners_;  // of the blocks that belong to graphs
   MemoryStats stats_;
 };
+
+namespace {
 
 // Allocators outlive every Buffer, also those in other statics: never destroyed.
 CachingAllocator& allocator(Device device) {
@@ -151,6 +204,13 @@ Buffer& Buffer::operator=(Buffer&& other) noexcept {
 
 LastingMemory::LastingMemory() { ++lasting_scopes; }
 LastingMemory::~LastingMemory() { --lasting_scopes; }
+
+GraphMemory::GraphMemory(Device device) : device_(device) {}
+GraphMemory::~GraphMemory() { allocator(device_).release(*this); }
+std::size_t GraphMemory::bytes() const { return allocator(device_).bytes_of(*this); }
+
+GraphMemory::Scope::Scope(GraphMemory& memory) : previous_(std::exchange(graph_memory, &memory)) {}
+GraphMemory::Scope::~Scope() { graph_memory = previous_; }
 
 MemoryStats memory_stats(Device device) { return allocator(device).stats(); }
 void reset_peak_memory(Device device) { allocator(device).reset_peak(); }

@@ -20,7 +20,9 @@ Optimizer::Optimizer(const ParameterList& parameters, const OptimizerConfig& con
     entries_.push_back(std::move(entry));
   }
   if (entries_.empty()) throw_error("optimiser: there is nothing to train");
-  norm_ = Tensor::zeros({2}, DType::f32, entries_[0].parameter->value().device());
+  device_ = entries_[0].parameter->value().device();
+  rates_ = ExchangeBlock(device_, sizeof(kernels::OptimizerRates));
+  norm_ = ExchangeBlock(device_, 2 * sizeof(float));
 }
 
 void Optimizer::scale_lr(const std::string& prefix, float scale) {
@@ -30,8 +32,43 @@ void Optimizer::scale_lr(const std::string& prefix, float scale) {
 }
 
 StepReport Optimizer::step(float learning_rate) {
+  prepare(learning_rate);
+  enqueue();
+  return finish();
+}
+
+kernels::OptimizerStepArgs Optimizer::step_args() const {
+  kernels::OptimizerStepArgs args;
+  args.kind = config_.kind;
+  args.slots = static_cast<const kernels::ParameterSlot*>(slots_there_.data());
+  args.slot_count = static_cast<std::int64_t>(slots_.size());
+  args.rates = rates_.on_device<kernels::OptimizerRates>();
+  args.momentum = config_.momentum;
+  args.beta1 = config_.beta1;
+  args.beta2 = config_.beta2;
+  args.epsilon = config_.epsilon;
+  args.norm = norm_.on_device<float>();
+  args.max_norm = config_.max_grad_norm;
+  return args;
+}
+
+void Optimizer::prepare(float learning_rate) {
+  const std::int64_t next = steps_ + 1;
+  kernels::OptimizerRates rates = optimizer_rates(step_args(), next);
+  rates.learning_rate = learning_rate;
+  rates.average_decay = config_.average_decay;
+  if (config_.average_warmup) {
+    const auto step = static_cast<float>(next);
+    rates.average_decay = std::min(config_.average_decay, (1.0f + step) / (10.0f + step));
+  }
+  rates_.host<kernels::OptimizerRates>()[0] = rates;
+}
+
+// Addresses stay as they are from the first step on, so that this copies something in the first alone.
+void Optimizer::upload_slots() {
   std::vector<kernels::ParameterSlot> slots;
   slots.reserve(entries_.size());
+  stepped_.clear();
   for (Entry& entry : entries_) {
     Parameter& p = *entry.parameter;
     if (!p.has_grad()) continue;
@@ -46,45 +83,32 @@ StepReport Optimizer::step(float learning_rate) {
     slot.lr_scale = entry.lr_scale;
     slot.weight_decay = p.decays() || config_.decay_all ? config_.weight_decay : 0.0f;
     slots.push_back(slot);
+    stepped_.push_back(&p);
   }
   if (slots.empty()) throw_error("optimiser: no parameter has a gradient; call backward() first");
+  if (slots == slots_) return;
+  slots_ = std::move(slots);
+  slots_there_ = upload<kernels::ParameterSlot>(slots_, device_);
+}
 
-  const Device device = norm_.device();
-  const Buffer on_device = upload<kernels::ParameterSlot>(slots, device);
-  kernels::GradientNormArgs norm_args;
-  norm_args.slots = static_cast<const kernels::ParameterSlot*>(on_device.data());
-  norm_args.slot_count = static_cast<std::int64_t>(slots.size());
-  norm_args.norm = norm_.data<float>();
-  DDPMTS_LAUNCH(device, gradient_norm, norm_args);
-  const std::vector<float> norm = norm_.to_floats();
+void Optimizer::enqueue() {
+  upload_slots();
+  rates_.send();
+  const kernels::OptimizerStepArgs args = step_args();
+  const kernels::GradientNormArgs norm_args{args.slots, args.slot_count, norm_.on_device<float>()};
+  DDPMTS_LAUNCH(device_, gradient_norm, norm_args);
+  DDPMTS_LAUNCH(device_, optimizer_step, args);  // changes nothing where the norm is not finite
+  norm_.fetch();
+  for (Parameter* parameter : stepped_) parameter->clear_grad();
+}
+
+StepReport Optimizer::finish() {
+  synchronize(device_);
+  const std::span<const float> norm = norm_.host<float>();
   const StepReport report{norm[0], norm[1] != 0.0f};
-
-  if (report.finite) {
-    ++steps_;
-    kernels::OptimizerStepArgs args;
-    args.kind = config_.kind;
-    args.slots = norm_args.slots;
-    args.slot_count = norm_args.slot_count;
-    args.learning_rate = learning_rate;
-    args.momentum = config_.momentum;
-    args.beta1 = config_.beta1;
-    args.beta2 = config_.beta2;
-    args.epsilon = config_.epsilon;
-    args.step = steps_;
-    args.average_decay = config_.average_decay;
-    if (config_.average_warmup) {
-      const auto step = static_cast<float>(steps_);
-      args.average_decay = std::min(config_.average_decay, (1.0f + step) / (10.0f + step));
-    }
-    args.norm = norm_.data<float>();
-    args.max_norm = config_.max_grad_norm;
-    DDPMTS_LAUNCH(device, optimizer_step, args);
-  }
-  for (Entry& entry : entries_) {
-    if (!entry.parameter->has_grad()) continue;
-    entry.parameter->clear_grad();
-    if (report.finite) entry.parameter->changed_with_copy();
-  }
+  if (!report.finite) return report;
+  ++steps_;
+  for (Parameter* parameter : stepped_) parameter->changed_with_copy();
   return report;
 }
 

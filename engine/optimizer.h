@@ -4,6 +4,7 @@
 
 #include <functional>
 
+#include "engine/exchange_block.h"
 #include "engine/parameter.h"
 #include "kernels/optimizer_step.h"
 
@@ -40,6 +41,12 @@ class Optimizer {
   /// Applies the gradients of all parameters that have one, then clears them. Deterministic.
   StepReport step(float learning_rate);
 
+  /// step() in its three parts, for a step that is captured as a graph: what changes from step to step is written where
+  /// the kernels read it, the work is enqueued (captured, or replayed), the outcome is waited for and counted.
+  void prepare(float learning_rate);
+  void enqueue();
+  StepReport finish();
+
   std::int64_t steps() const { return steps_; }
   /// State for a checkpoint: moments and averages by name ("first_moment.<parameter>", …).
   std::vector<std::pair<std::string, Tensor>> state() const;
@@ -55,9 +62,16 @@ class Optimizer {
     Tensor first_moment, second_moment, average;
     float lr_scale = 1.0f;
   };
+  void upload_slots();
+  kernels::OptimizerStepArgs step_args() const;
+
   std::vector<Entry> entries_;
   OptimizerConfig config_;
-  Tensor norm_;
+  Device device_;
+  ExchangeBlock rates_, norm_;  // OptimizerRates; norm and whether it is finite
+  std::vector<kernels::ParameterSlot> slots_;
+  Buffer slots_there_;
+  std::vector<Parameter*> stepped_;  // what the enqueued step changes
   std::int64_t steps_ = 0;
 };
 

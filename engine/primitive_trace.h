@@ -29,6 +29,7 @@ class PrimitiveTrace {
   /// Two for every multiplication and addition.
   double flops() const { return flops_; }
 
+  static bool on() { return current_ != nullptr; }
   static void note(const TracedConv& conv) {
     if (current_ == nullptr) return;
     current_->convs_.push_back(conv);

@@ -12,6 +12,9 @@ struct EngineSettings {
   bool deterministic = false;
   /// The fastest few convolution plans are measured at first use and the best is remembered on disk.
   bool autotune = false;
+  /// Steps that are done again and again on a GPU are captured as CUDA graphs and replayed (engine/step_graph.h). The
+  /// numbers are the same without.
+  bool graphs = true;
   /// Plans that want more scratch memory than this are not taken. [bytes]
   std::int64_t workspace_limit = std::int64_t{512} << 20;
 };

@@ -1,7 +1,8 @@
 // The few plain per-element passes that nothing else could absorb.
 // Layout: flat arrays of `count` elements.
 // Bytes moved: what the arrays hold, once.
-// Variants: cast (f32 ↔ bf16), add (out = a + b, aliasing allowed), u8 pictures to normalised channels.
+// Variants: cast (f32 ↔ bf16), add (out = a + b, aliasing allowed), one value everywhere, u8 pictures to normalised
+//   channels.
 #pragma once
 
 #include "kernels/launch.h"
@@ -23,6 +24,13 @@ struct AddArgs {
   void* out = nullptr;  ///< may be a or b
 };
 
+/// dst[i] = value
+struct FillValuesArgs {
+  std::int64_t count = 0;
+  float value = 0.0f;
+  float* dst = nullptr;
+};
+
 /// out = (u8/255 − mean)/std per channel; channels 3 … dst_channels−1 of dst are zero (padding for tensor cores).
 struct NormalizeArgs {
   DType type = DType::f32;
@@ -36,6 +44,7 @@ struct NormalizeArgs {
 
 DDPMTS_KERNEL(cast, CastArgs)
 DDPMTS_KERNEL(add, AddArgs)
+DDPMTS_KERNEL(fill_values, FillValuesArgs)
 DDPMTS_KERNEL(normalize_pictures, NormalizeArgs)
 
 }  // namespace ddpmts::kernels

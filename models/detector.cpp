@@ -80,6 +80,7 @@ void Detector::remember(const Tensor& pictures, const FeatureMemoryConfig& confi
     candidates.add(memory_features(teacher_->features(normalize(pictures.slice(first, count)))));
   }
   memory_ = VectorBank(candidates.choose(device_).to(device_).cast(type()));
+  ++changes_;
 }
 
 std::vector<std::pair<std::string, Tensor>> Detector::tensors() const {
@@ -100,21 +101,86 @@ kernels::MapTerm term_of(const MapUnit& unit) { return {unit.scale, -unit.offset
 
 }  // namespace
 
+void Detector::set_calibration(const MapCalibration& calibration) {
+  calibration_ = calibration;
+  ++changes_;
+}
+
+std::vector<std::int64_t> Detector::state() const {
+  // Versions only grow, so their sum changes whenever one does.
+  std::int64_t versions = 0;
+  for (const ParameterPtr& parameter : parameters_) versions += parameter->version();
+  return {versions, changes_};
+}
+
+Detector::Frame Detector::make_frame(const Tensor& pictures) const {
+  const Shape maps{pictures.dim(0), pictures.dim(1), pictures.dim(2)};
+  const auto map = [&] { return Tensor::empty(maps, DType::f32, device_); };
+  const auto scores = static_cast<std::size_t>(maps[0]) * sizeof(float);
+  return {pictures,
+          {map(), map(), memory_ ? map() : Tensor(), map(), {}},
+          ExchangeBlock(device_, scores),
+          StepGraph(device_)};
+}
+
+Detector::Frame& Detector::frame_of(const Shape& pictures) const {
+  constexpr std::size_t kKept = 4;
+  const auto fits = [&](const Frame& frame) {
+    return frame.pictures.shape() == pictures && static_cast<bool>(frame.found.memory) == has_memory();
+  };
+  const auto found = std::ranges::find_if(frames_, fits);
+  if (found != frames_.end()) {
+    frames_.splice(frames_.begin(), frames_, found);
+    return frames_.front();
+  }
+  while (frames_.size() >= kKept) {
+    dropped_captures_ += frames_.back().graph.captures();
+    frames_.pop_back();
+  }
+  return frames_.emplace_front(make_frame(Tensor::empty(pictures, DType::u8, device_)));
+}
+
+std::int64_t Detector::captures() const {
+  std::int64_t captures = dropped_captures_;
+  for (const Frame& frame : frames_) captures += frame.graph.captures();
+  return captures;
+}
+
 Inspection Detector::inspect(const Tensor& pictures) const {
   const NoGrad looking;
-  const Tensor x = normalize(pictures);
+  if (!device_.is_cuda()) {
+    Frame frame = make_frame(pictures);
+    enqueue_inspection(frame);
+    const std::span<const float> scores = frame.scores.host<float>();
+    frame.found.scores.assign(scores.begin(), scores.end());
+    return std::move(frame.found);
+  }
+  Frame& frame = frame_of(pictures.shape());
+  frame.pictures.copy_from(pictures);
+  frame.graph.run(state(), [&] { enqueue_inspection(frame); });
+  // The frame's maps are the next inspection's too.
+  const Inspection& maps = frame.found;
+  Inspection result{maps.distance.clone(),
+                    maps.segmentation.clone(),
+                    maps.memory ? maps.memory.clone() : Tensor(),
+                    maps.anomaly.clone(),
+                    {}};
+  synchronize(device_);
+  const std::span<const float> scores = frame.scores.host<float>();
+  result.scores.assign(scores.begin(), scores.end());
+  return result;
+}
+
+void Detector::enqueue_inspection(const Frame& frame) const {
+  const Tensor x = normalize(frame.pictures);
   const FeaturePair features{teacher_->features(x), student_->features(x, Mode::inference)};
   Tensor nearest;
   if (memory_) nearest = memory_.distances(memory_features(features.teacher));
   const std::vector<Tensor> distances = cosine_distances(features);
   const Tensor logits = head_->logits(feature_product(features), Mode::inference);
 
-  const Shape map_shape{pictures.dim(0), pictures.dim(1), pictures.dim(2)};
-  Inspection result{Tensor::empty(map_shape, DType::f32, device_),
-                    Tensor::empty(map_shape, DType::f32, device_),
-                    memory_ ? Tensor::empty(map_shape, DType::f32, device_) : Tensor(),
-                    Tensor::empty(map_shape, DType::f32, device_),
-                    {}};
+  const Inspection& found = frame.found;
+  const Shape& map_shape = found.anomaly.shape();
   kernels::AnomalyMapArgs maps;
   maps.n = map_shape[0];
   maps.h = map_shape[1];
@@ -133,23 +199,21 @@ Inspection Detector::inspect(const Tensor& pictures) const {
     const Tensor& layer2 = features.teacher[1];
     maps.memory = {layer2.dim(1), layer2.dim(2), nearest.data<float>()};
     maps.memory_term = term_of(calibration_.memory);
-    maps.memory_map = result.memory.data<float>();
+    maps.memory_map = found.memory.data<float>();
   }
-  maps.distance_map = result.distance.data<float>();
-  maps.segmentation_map = result.segmentation.data<float>();
-  maps.combined_map = result.anomaly.data<float>();
+  maps.distance_map = found.distance.data<float>();
+  maps.segmentation_map = found.segmentation.data<float>();
+  maps.combined_map = found.anomaly.data<float>();
   DDPMTS_LAUNCH(device_, anomaly_map, maps);
 
-  const Tensor scores = Tensor::empty({map_shape[0]}, DType::f32, device_);
   kernels::TopKMeanArgs top;
   top.n = map_shape[0];
   top.pixels = map_shape[1] * map_shape[2];
   top.k = config_.top_k;
-  top.map = result.anomaly.data<float>();
-  top.score = scores.data<float>();
+  top.map = found.anomaly.data<float>();
+  top.score = frame.scores.on_device<float>();
   DDPMTS_LAUNCH(device_, top_k_mean, top);
-  result.scores = scores.to_floats();
-  return result;
+  frame.scores.fetch();
 }
 
 }  // namespace ddpmts

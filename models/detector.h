@@ -4,9 +4,12 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <list>
 #include <memory>
 #include <optional>
 
+#include "engine/exchange_block.h"
+#include "engine/step_graph.h"
 #include "models/feature_memory.h"
 #include "models/segmentation_head.h"
 #include "models/student.h"
@@ -70,7 +73,8 @@ class Detector {
   Detector(const NamedTensors& teacher, const NamedTensors& model, const DetectorConfig& config,
            const MapCalibration& calibration, std::int64_t memory_vectors, Device device);
 
-  /// pictures [N,size,size,3] u8 RGB on the detector's device. Records nothing; safe from one thread at a time.
+  /// pictures [N,size,size,3] u8 RGB on the detector's device. Records nothing; safe from one thread at a time. On a GPU,
+  /// inspections of the same number of pictures replay a graph (engine/step_graph.h); the four last numbers are kept.
   Inspection inspect(const Tensor& pictures) const;
 
   /// Fills the memory from good pictures [N,size,size,3] u8, in batches; replaces what it held.
@@ -90,13 +94,29 @@ class Detector {
   const SegmentationHead& head() const { return *head_; }
   const ParameterList& parameters() const { return parameters_; }
   const MapCalibration& calibration() const { return calibration_; }
-  void set_calibration(const MapCalibration& calibration) { calibration_ = calibration; }
+  void set_calibration(const MapCalibration& calibration);
 
   /// Everything learned, the memory and the teacher, by name, f32, convolution weights in KRSC order.
   std::vector<std::pair<std::string, Tensor>> tensors() const;
 
+  /// How often inspections were captured so far, those included whose graphs are gone.
+  std::int64_t captures() const;
+
  private:
+  /// What one inspection reads and writes; on a GPU kept, with its graph, for the next of as many pictures.
+  struct Frame {
+    Tensor pictures;
+    Inspection found;  ///< its maps
+    ExchangeBlock scores;
+    StepGraph graph;
+  };
+
   void build(const NamedTensors& teacher);
+  Frame make_frame(const Tensor& pictures) const;
+  Frame& frame_of(const Shape& pictures) const;
+  void enqueue_inspection(const Frame& frame) const;
+  /// What an inspection depends on besides its pictures.
+  std::vector<std::int64_t> state() const;
 
   DetectorConfig config_;
   Device device_;
@@ -106,6 +126,9 @@ class Detector {
   std::unique_ptr<Student> student_;
   std::unique_ptr<SegmentationHead> head_;
   VectorBank memory_;
+  std::int64_t changes_ = 0;         ///< of calibration and memory
+  mutable std::list<Frame> frames_;  ///< last used first
+  mutable std::int64_t dropped_captures_ = 0;
 };
 
 }  // namespace ddpmts

@@ -3,9 +3,13 @@
 #include <algorithm>
 
 #include "kernels/mask_downsample.h"
-#include "kernels/triplet.h"
 
 namespace ddpmts {
+namespace {
+
+constexpr std::size_t kSegmentationLosses = 3;  // total, focal, l1
+
+}  // namespace
 
 DetectorTrainer::DetectorTrainer(Detector& detector, Tensor pictures, Tensor folder_pictures,
                                  const DetectorTrainingConfig& config, PaintedDefects painted)
@@ -39,6 +43,9 @@ DetectorTrainer::DetectorTrainer(Detector& detector, Tensor pictures, Tensor fol
                               painted_.pictures.dim(0), painted_.masks.shape().text(), count);
     }
   }
+  recipes_ = ExchangeBlock(detector.device(),
+                           static_cast<std::size_t>(config.batch) * sizeof(kernels::TripletRecipe));
+  losses_ = ExchangeBlock(detector.device(), (1 + kSegmentationLosses) * sizeof(float));
   enter(stage_at(0.0));
   if (student_started_from_teacher_) {
     const std::int64_t count = std::min<std::int64_t>(pictures_.dim(0), 16);
@@ -48,28 +55,33 @@ DetectorTrainer::DetectorTrainer(Detector& detector, Tensor pictures, Tensor fol
   }
 }
 
-DetectorTrainer::Triplets DetectorTrainer::draw_triplets() const {
+void DetectorTrainer::draw_recipes(std::int64_t step) {
+  if (drawn_for_ == step) return;
+  const std::int64_t size = detector_.config().size;
+  drawn_.clear();
+  for (std::int64_t i = 0; i < config_.batch; ++i) {
+    const auto sample = static_cast<std::uint64_t>(step * config_.batch + i);
+    drawn_.push_back(draw_recipe(config_.synthesis, config_.seed, sample, pictures_.dim(0),
+                                 folder_pictures_ ? folder_pictures_.dim(0) : 0, size, size, painted_.bases));
+  }
+  drawn_for_ = step;
+}
+
+DetectorTrainer::Triplets DetectorTrainer::enqueue_triplets() const {
   const std::int64_t size = detector_.config().size;
   const Device device = detector_.device();
-  std::vector<kernels::TripletRecipe> recipes;
-  for (std::int64_t i = 0; i < config_.batch; ++i) {
-    const auto sample = static_cast<std::uint64_t>(steps_ * config_.batch + i);
-    recipes.push_back(draw_recipe(config_.synthesis, config_.seed, sample, pictures_.dim(0),
-                                  folder_pictures_ ? folder_pictures_.dim(0) : 0, size, size,
-                                  painted_.bases));
-  }
   Triplets triplets{Tensor::empty({config_.batch, size, size, 3}, detector_.type(), device),
                     Tensor::empty({config_.batch, size, size, 3}, detector_.type(), device),
                     Tensor::empty({config_.batch, size / 4, size / 4}, DType::u8, device)};
   const Tensor mask = Tensor::empty({config_.batch, size, size}, DType::u8, device);
-  const Buffer on_device = upload<kernels::TripletRecipe>(recipes, device);
+  recipes_.send();
   kernels::TripletArgs args;
   args.type = detector_.type();
   args.n = config_.batch;
   args.h = args.w = size;
   args.pictures = pictures_.data<std::uint8_t>();
   args.folder_pictures = folder_pictures_ ? folder_pictures_.data<std::uint8_t>() : nullptr;
-  args.recipes = static_cast<const kernels::TripletRecipe*>(on_device.data());
+  args.recipes = recipes_.on_device<kernels::TripletRecipe>();
   args.painted_pictures = painted_.pictures ? painted_.pictures.data<std::uint8_t>() : nullptr;
   args.painted_masks = painted_.masks ? painted_.masks.data<std::uint8_t>() : nullptr;
   args.normal = triplets.normal.raw();
@@ -92,15 +104,27 @@ DetectorTrainer::Stage DetectorTrainer::stage_at(double progress) const {
   return progress < config_.first_stage ? Stage::student : Stage::head;
 }
 
+const char* DetectorTrainer::prefix_of(Stage stage) {
+  return stage == Stage::student ? "student." : stage == Stage::head ? "head." : "";
+}
+
 void DetectorTrainer::enter(Stage stage) {
   stage_ = stage;
-  const std::string prefix = stage == Stage::student ? "student." : stage == Stage::head ? "head." : "";
   ParameterList trained;
   for (const ParameterPtr& parameter : detector_.parameters()) {
-    if (parameter->name().starts_with(prefix)) trained.push_back(parameter);
+    if (parameter->name().starts_with(prefix_of(stage))) trained.push_back(parameter);
   }
+  graph_.emplace(detector_.device(), trained);  // the old one, which uses the old optimiser's memory, is gone
   optimizer_.emplace(trained, config_.optimizer);
   optimizer_->scale_lr("head.", config_.head_learning_rate_scale);
+}
+
+std::int64_t DetectorTrainer::version_of_frozen() const {
+  std::int64_t versions = 0;
+  for (const ParameterPtr& parameter : detector_.parameters()) {
+    if (!parameter->name().starts_with(prefix_of(stage_))) versions += parameter->version();
+  }
+  return versions;
 }
 
 float DetectorTrainer::learning_rate_at(double progress) const {
@@ -113,13 +137,34 @@ float DetectorTrainer::learning_rate_at(double progress) const {
 
 TrainingStepReport DetectorTrainer::step(double progress) {
   if (const Stage stage = stage_at(progress); stage != stage_) enter(stage);
-  const bool student_trains = stage_ != Stage::head;
-  const bool head_trains = stage_ != Stage::student;
   TrainingStepReport report;
   report.learning_rate = learning_rate_at(progress);
 
+  draw_recipes(steps_);
+  std::ranges::copy(drawn_, recipes_.host<kernels::TripletRecipe>().begin());
+  optimizer_->prepare(report.learning_rate);
   clear_tape();
-  const Triplets triplets = draw_triplets();
+  graph_->run({static_cast<std::int64_t>(stage_), version_of_frozen()}, [this] { enqueue_step(); });
+  ++steps_;
+  if (detector_.device().is_cuda()) draw_recipes(steps_);  // while the GPU is at work
+
+  const StepReport optimized = optimizer_->finish();
+  const std::span<const float> losses = losses_.host<float>();
+  report.cosine = losses[0];
+  if (stage_ != Stage::student) {
+    report.focal = losses[2];
+    report.l1 = losses[3];
+  }
+  report.grad_norm = optimized.grad_norm;
+  report.finite = optimized.finite;
+  return report;
+}
+
+void DetectorTrainer::enqueue_step() {
+  const bool student_trains = stage_ != Stage::head;
+  const bool head_trains = stage_ != Stage::student;
+  const Device device = detector_.device();
+  const Triplets triplets = enqueue_triplets();
   const ResNetTeacher& teacher = detector_.teacher();
   const std::vector<Tensor> normal_features = teacher.features(triplets.normal);
   std::vector<Tensor> student_features;
@@ -131,9 +176,9 @@ TrainingStepReport DetectorTrainer::step(double progress) {
   }
   std::vector<LossTerm> terms;
   const Tensor cosine = cosine_loss({normal_features, student_features});
+  copy_bytes(losses_.on_device<float>(), device, cosine.raw(), device, cosine.bytes());
   if (student_trains) terms.push_back({cosine, 1.0f});
 
-  SegmentationLoss segmentation;
   if (head_trains) {
     const FeaturePair pair{teacher.features(triplets.defective), student_features};
     Tensor product;
@@ -144,22 +189,14 @@ TrainingStepReport DetectorTrainer::step(double progress) {
       product = feature_product(pair);
     }
     const Tensor logits = detector_.head().logits(product, Mode::training);
-    segmentation = segmentation_loss(logits, triplets.mask, config_.segmentation);
+    const SegmentationLoss segmentation = segmentation_loss(logits, triplets.mask, config_.segmentation);
+    copy_bytes(losses_.on_device<float>() + 1, device, segmentation.terms.raw(), device,
+               segmentation.terms.bytes());
     terms.push_back({segmentation.total, config_.segmentation_weight});
   }
+  losses_.fetch();
   backward(terms);
-  const StepReport optimized = optimizer_->step(report.learning_rate);
-  ++steps_;
-
-  report.cosine = cosine.item();
-  if (head_trains) {
-    const std::vector<float> values = segmentation.terms.to_floats();
-    report.focal = values[1];
-    report.l1 = values[2];
-  }
-  report.grad_norm = optimized.grad_norm;
-  report.finite = optimized.finite;
-  return report;
+  optimizer_->enqueue();
 }
 
 void DetectorTrainer::restore(const Counters& counters,

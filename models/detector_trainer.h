@@ -3,10 +3,20 @@
 // One step: draw recipes → triplets (normal, defective, mask) → teacher on both, student on the defective picture →
 // cosine loss against the normal picture's teacher features, pixel loss on the head's map → one backward pass → one
 // optimiser pass. Everything random is keyed by (seed, step), so a resumed run continues bit for bit.
+//
+// On a GPU a step is one graph (engine/step_graph.h). What changes from step to step, and how it gets there:
+//   recipes (pictures, places, all random numbers)          drawn on the host into recipes_, which a captured copy sends
+//   learning rate, bias corrections, the average's decay    the optimiser's rates, sent likewise
+//   whether a gradient was not finite, the gradients' norm  stay on the device, where the optimiser's kernel reads them
+//   losses and norm, for the report                         fetched by captured copies, read when the step is over
+//   stage, weights that are frozen in it                    a new graph
 #pragma once
 
 #include "data/defect_recipe.h"
+#include "engine/exchange_block.h"
 #include "engine/optimizer.h"
+#include "engine/step_graph.h"
+#include "kernels/triplet.h"
 #include "models/detector.h"
 #include "models/painted_defects.h"
 
@@ -57,6 +67,8 @@ class DetectorTrainer {
     std::int64_t optimizer_steps = 0;  ///< updates made in the current stage
     Stage stage = Stage::joint;
   };
+  /// How often a step was replayed as a graph in the current stage.
+  std::int64_t replays() const { return graph_->replays(); }
   Counters counters() const { return {steps_, optimizer_->steps(), stage_}; }
   /// Whether this run's student began where its teacher is, rather than at random.
   bool student_started_from_teacher() const { return student_started_from_teacher_; }
@@ -70,9 +82,15 @@ class DetectorTrainer {
     Tensor normal, defective;  // [batch,size,size,3], activations' type
     Tensor mask;               // [batch,size/4,size/4] u8
   };
-  Triplets draw_triplets() const;
+  /// The recipes of a step into drawn_, unless they are there.
+  void draw_recipes(std::int64_t step);
+  Triplets enqueue_triplets() const;
+  void enqueue_step();
 
   Stage stage_at(double progress) const;
+  static const char* prefix_of(Stage stage);
+  /// Sum of the versions of what the current stage leaves as it is.
+  std::int64_t version_of_frozen() const;
   /// Each stage has an optimiser of its own, with moments that start at zero.
   void enter(Stage stage);
   float learning_rate_at(double progress) const;
@@ -83,6 +101,11 @@ class DetectorTrainer {
   DetectorTrainingConfig config_;
   Stage stage_ = Stage::joint;
   std::optional<Optimizer> optimizer_;
+  std::vector<kernels::TripletRecipe> drawn_;
+  std::int64_t drawn_for_ = -1;  // the step that drawn_ is for
+  ExchangeBlock recipes_;        // the same, where the step reads them
+  ExchangeBlock losses_;         // cosine, then the segmentation loss's three
+  std::optional<StepGraph> graph_;
   std::int64_t steps_ = 0;
   bool student_started_from_teacher_;
 };

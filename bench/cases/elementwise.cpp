@@ -184,13 +184,16 @@ Prepared prepare_optimizer(Device device, bool norm_only) {
   kernels::OptimizerStepArgs args;
   args.slots = device_slots;
   args.slot_count = kSlots;
-  p.run = [=, held = on_device] { DDPMTS_LAUNCH(device, optimizer_step, args); };
+  const kernels::OptimizerRates rates = optimizer_rates(args, 1);
+  const auto rates_there = std::make_shared<Buffer>(upload<kernels::OptimizerRates>({&rates, 1}, device));
+  args.rates = static_cast<const kernels::OptimizerRates*>(rates_there->data());
+  p.run = [=, held = on_device, held_too = rates_there] { DDPMTS_LAUNCH(device, optimizer_step, args); };
   p.check = [=, run = p.run, value = p.held[0], grad = p.held[1]] {
     const std::vector<float> before = value.to_floats(), g = grad.to_floats();
     run();
     // The first step from moments of zero: AdamW's bias corrections leave the gradient's sign (arXiv 1711.05101 Alg. 2).
     return compare_at("value", value, 1e-6, [&](std::size_t i) {
-      const double lr = args.learning_rate, decayed = double(before[i]) * (1.0 - lr * 0.01);
+      const double lr = rates.learning_rate, decayed = double(before[i]) * (1.0 - lr * 0.01);
       return decayed - lr * double(g[i]) / (std::abs(double(g[i])) + double(args.epsilon));
     });
   };

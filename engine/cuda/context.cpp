@@ -24,17 +24,30 @@ struct DestroyHandle {
   void operator()(cudnnContext* handle) const { cudnnDestroy(handle); }
 };
 
+struct Handle {
+  std::unique_ptr<cudnnContext, DestroyHandle> handle;
+  cudaStream_t stream = nullptr;  // that it works on
+};
+
+// Where the calling thread works.
+struct Place {
+  int device = -1;
+  cudaStream_t own = nullptr;     // the device's stream
+  cudaStream_t stream = nullptr;  // the same, or the one that the thread captures a graph on
+};
+thread_local Place here;
+
 }  // namespace
 
 cudaStream_t stream(int device) {
-  // A thread that stays on one device pays for two comparisons.
-  thread_local int current = -1;
-  thread_local cudaStream_t stream_of_current = nullptr;
-  if (device == current) return stream_of_current;
-
+  // A thread that stays on one device pays for one comparison.
+  if (device == here.device) return here.stream;
+  if (capturing()) {
+    throw_error<DeviceError>("a graph of cuda:{} cannot hold work of cuda:{}", here.device, device);
+  }
   if (const std::string reason = refusal(cuda_status(), device); !reason.empty()) throw DeviceError(reason);
   DDPMTS_CUDA_CHECK(cudaSetDevice(device));
-  current = -1;  // until all below has worked
+  here.device = -1;  // until all below has worked
   if (!kernels_fit_current_device()) {
     throw DeviceError(no_kernels_text(cuda_status().gpus[static_cast<std::size_t>(device)], device));
   }
@@ -44,22 +57,33 @@ cudaStream_t stream(int device) {
   const std::lock_guard lock(mutex);
   cudaStream_t& entry = (*streams)[device];
   if (entry == nullptr) DDPMTS_CUDA_CHECK(cudaStreamCreateWithFlags(&entry, cudaStreamNonBlocking));
-  current = device;
-  stream_of_current = entry;
+  here = {device, entry, entry};
   return entry;
+}
+
+void redirect_stream(cudaStream_t to) { here.stream = to != nullptr ? to : here.own; }
+
+bool capturing() { return here.stream != here.own; }
+
+void require_not_capturing(const char* what) {
+  if (!capturing()) return;
+  throw_error<DeviceError>("cuda:{}: {} is no part of a captured step", here.device, what);
 }
 
 cudnnContext* cudnn_handle(int device) {
   const cudaStream_t on = stream(device);
-  thread_local std::map<int, std::unique_ptr<cudnnContext, DestroyHandle>> handles;
-  auto& entry = handles[device];
-  if (!entry) {
-    cudnnHandle_t handle = nullptr;
-    check_cudnn(cudnnCreate(&handle), "cudnnCreate", device);
-    entry.reset(handle);
-    check_cudnn(cudnnSetStream(handle, on), "cudnnSetStream", device);
+  thread_local std::map<int, Handle> handles;
+  Handle& entry = handles[device];
+  if (!entry.handle) {
+    cudnnHandle_t made = nullptr;
+    check_cudnn(cudnnCreate(&made), "cudnnCreate", device);
+    entry.handle.reset(made);
   }
-  return entry.get();
+  if (entry.stream != on) {
+    check_cudnn(cudnnSetStream(entry.handle.get(), on), "cudnnSetStream", device);
+    entry.stream = on;
+  }
+  return entry.handle.get();
 }
 
 int compute_capability(int device) {

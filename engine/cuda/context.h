@@ -13,12 +13,19 @@ struct cudnnContext;
 
 namespace ddpmts::cuda {
 
-/// The device's stream, made at first use (non-blocking). Makes the device the calling thread's current one. Throws
+/// The device's stream, made at first use (non-blocking); for a thread that captures a graph, the stream it captures on. Makes the device the calling thread's current one. Throws
 /// DeviceError with the whole reason where the device cannot be used (availability.h).
 cudaStream_t stream(int device);
 inline kernels::Stream kernel_stream(int device) { return {stream(device)}; }
 
-/// The calling thread's cuDNN handle on the device's stream.
+/// Leads stream() of the device that the calling thread is on to `to`; null: back to the device's own. For graph.cpp alone.
+void redirect_stream(cudaStream_t to);
+/// Whether the calling thread captures a graph.
+bool capturing();
+/// Throws DeviceError that names `what` while the calling thread captures a graph: it needs the host at every run.
+void require_not_capturing(const char* what);
+
+/// The calling thread's cuDNN handle, on stream(device).
 cudnnContext* cudnn_handle(int device);
 
 /// Compute capability of a usable device, 10·major + minor.

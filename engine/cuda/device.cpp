@@ -19,7 +19,10 @@ std::string describe(int device) {
 
 kernels::Stream current_stream(int device) { return kernel_stream(device); }
 
-void synchronize(int device) { DDPMTS_CUDA_CHECK(cudaStreamSynchronize(stream(device))); }
+void synchronize(int device) {
+  require_not_capturing("waiting for the device");
+  DDPMTS_CUDA_CHECK(cudaStreamSynchronize(stream(device)));
+}
 
 std::vector<std::string> report() {
   const CudaStatus& status = cuda_status();

@@ -6,12 +6,14 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <cstring>
 #include <map>
 #include <mutex>
 
 #include "engine/cuda/check.h"
 #include "engine/cuda/context.h"
+#include "engine/cuda/primitives.h"
 
 namespace ddpmts::cuda {
 namespace {
@@ -90,10 +92,23 @@ Staging& staging(int device) {
   return (*all)[device];
 }
 
+// Memory is there at once, also while this thread captures a graph: CUDA is told that this is meant.
+class AllocatingInCapture {
+ public:
+  AllocatingInCapture() { DDPMTS_CUDA_CHECK(cudaThreadExchangeStreamCaptureMode(&mode_)); }
+  ~AllocatingInCapture() { DDPMTS_CUDA_REPORT(cudaThreadExchangeStreamCaptureMode(&mode_)); }
+  AllocatingInCapture(const AllocatingInCapture&) = delete;
+  AllocatingInCapture& operator=(const AllocatingInCapture&) = delete;
+
+ private:
+  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
+};
+
 }  // namespace
 
 void* allocate(int device, std::size_t bytes) {
   stream(device);
+  const AllocatingInCapture allowed;
   void* data = nullptr;
   const cudaError_t error = cudaMalloc(&data, bytes);
   if (error == cudaErrorMemoryAllocation) {
@@ -106,6 +121,28 @@ void* allocate(int device, std::size_t bytes) {
 
 void release(int, void* data) { DDPMTS_CUDA_REPORT(cudaFree(data)); }
 
+void* allocate_pinned(int device, std::size_t bytes) {
+  stream(device);
+  require_not_capturing("allocating pinned memory");
+  void* data = nullptr;
+  DDPMTS_CUDA_CHECK(cudaMallocHost(&data, bytes));
+  return data;
+}
+
+void release_pinned(int device, void* data) noexcept {
+  try {
+    synchronize(device);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "%s\n", e.what());
+  }
+  DDPMTS_CUDA_REPORT(cudaFreeHost(data));
+}
+
+void copy_pinned(int device, void* dst, const void* src, std::size_t bytes, bool to_device) {
+  DDPMTS_CUDA_CHECK(cudaMemcpyAsync(
+      dst, src, bytes, to_device ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToHost, stream(device)));
+}
+
 MemoryInfo memory_info(int device) {
   stream(device);
   MemoryInfo info;
@@ -117,7 +154,11 @@ void copy(int device, void* dst, bool dst_is_device, const void* src, bool src_i
   const cudaStream_t on = stream(device);
   if (dst_is_device && src_is_device) {
     DDPMTS_CUDA_CHECK(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, on));
-  } else if (dst_is_device) {
+    return;
+  }
+  require_not_capturing(dst_is_device ? "a copy of host values to the device"
+                                      : "a copy of results to the host");
+  if (dst_is_device) {
     staging(device).to_device(static_cast<std::byte*>(dst), static_cast<const std::byte*>(src), bytes, on);
   } else {
     staging(device).to_host(static_cast<std::byte*>(dst), static_cast<const std::byte*>(src), bytes, on);

@@ -2,6 +2,7 @@
 #include "engine/cuda/primitives.h"
 
 #include "engine/event_time.h"
+#include "engine/graph_capture.h"
 #include "engine/memory.h"
 #include "engine/profile.h"
 
@@ -44,5 +45,14 @@ void release(int, void*) { absent(); }
 void copy(int, void*, bool, const void*, bool, std::size_t) { absent(); }
 MemoryInfo memory_info(int) { absent(); }
 void zero(int, void*, std::size_t) { absent(); }
+void* allocate_pinned(int, std::size_t) { absent(); }
+void release_pinned(int, void*) noexcept {}  // there is none
+void copy_pinned(int, void*, const void*, std::size_t, bool) { absent(); }
+
+void begin_capture(int) { absent(); }
+void* end_capture(int) { absent(); }
+void abandon_capture(int) noexcept {}  // there is none
+void replay(int, void*) { absent(); }
+void destroy_graph(int, void*) noexcept {}  // there is none
 
 }  // namespace ddpmts::cuda

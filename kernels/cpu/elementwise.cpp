@@ -1,4 +1,4 @@
-// The plain passes: cast, add, u8 pictures to normalised channels (contract: kernels/elementwise.h).
+// The plain passes: cast, add, fill, u8 pictures to normalised channels (contract: kernels/elementwise.h).
 // Layout: flat arrays.
 // Bytes moved: what the arrays hold, once.
 // Variants: per pair of element types.
@@ -34,6 +34,12 @@ void add_arrays(const T* a, const T* b, T* out, std::int64_t count) {
     for_each_vector(size, [=](std::int64_t i, std::int64_t n) DDPMTS_INLINE_LAMBDA {
       store_upto(out + first + i, load_upto(a + first + i, n) + load_upto(b + first + i, n), n);
     });
+  });
+}
+
+void fill_array(float value, float* out, std::int64_t count) {
+  for_each_block(count, [=](std::int64_t first, std::int64_t size) {
+    for (std::int64_t i = first; i < first + size; ++i) out[i] = value;
   });
 }
 
@@ -76,6 +82,8 @@ void add(const AddArgs& args) {
                args.count);
   });
 }
+
+void fill_values(const FillValuesArgs& args) { fill_array(args.value, args.dst, args.count); }
 
 void normalize_pictures(const NormalizeArgs& args) {
   with_float_type(args.type, [&](auto zero) DDPMTS_INLINE_LAMBDA { normalize<decltype(zero)>(args); });

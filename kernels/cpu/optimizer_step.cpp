@@ -85,7 +85,8 @@ struct Coefficients {
 };
 
 Coefficients coefficients_of(const OptimizerStepArgs& args, const ParameterSlot& slot) {
-  const double rate = static_cast<double>(args.learning_rate) * static_cast<double>(slot.lr_scale);
+  const OptimizerRates& rates = *args.rates;
+  const double rate = static_cast<double>(rates.learning_rate) * static_cast<double>(slot.lr_scale);
   const double weight_decay = static_cast<double>(slot.weight_decay);
   Coefficients k{};
   k.gradient_scale = 1.0f;
@@ -93,8 +94,8 @@ Coefficients coefficients_of(const OptimizerStepArgs& args, const ParameterSlot&
     const float wanted = args.max_norm / (args.norm[0] + 1e-6f);
     if (wanted < 1.0f) k.gradient_scale = wanted;
   }
-  k.average_decay = args.average_decay;
-  k.first_step = args.step == 1;
+  k.average_decay = rates.average_decay;
+  k.first_step = rates.first_step != 0;
   if (args.kind == OptimizerKind::sgd) {
     k.rate = static_cast<float>(rate);
     k.decay = slot.weight_decay;
@@ -103,9 +104,8 @@ Coefficients coefficients_of(const OptimizerStepArgs& args, const ParameterSlot&
   }
   const double beta1 = static_cast<double>(args.beta1);
   const double beta2 = static_cast<double>(args.beta2);
-  const double step = static_cast<double>(args.step);
-  k.rate = static_cast<float>(rate / (1.0 - __builtin_pow(beta1, step)));
-  k.second_scale = static_cast<float>(1.0 / __builtin_sqrt(1.0 - __builtin_pow(beta2, step)));
+  k.rate = static_cast<float>(rate / rates.first_correction);
+  k.second_scale = static_cast<float>(1.0 / __builtin_sqrt(rates.second_correction));
   k.decay = static_cast<float>(1.0 - rate * weight_decay);
   k.epsilon = args.epsilon;
   k.beta1 = args.beta1;

@@ -1,4 +1,4 @@
-// The plain passes: cast, add, u8 pictures to normalised channels (contract: kernels/elementwise.h).
+// The plain passes: cast, add, fill, u8 pictures to normalised channels (contract: kernels/elementwise.h).
 // Layout: flat arrays; a thread takes 16 bytes of the wider type (pictures: one pixel, or one number where a pixel is not
 //   a multiple of 16 bytes).
 // Bytes moved: what the arrays hold, once.
@@ -40,6 +40,11 @@ __global__ void __launch_bounds__(kThreads)
   } else {
     store_upto<kWidth>(out + first, sum, here);
   }
+}
+
+__global__ void __launch_bounds__(kThreads) fill_kernel(float value, float* out, std::int64_t count) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i < count) out[i] = value;
 }
 
 /// value·scale + shift = (value/255 − mean)/std
@@ -114,6 +119,11 @@ void add(const AddArgs& args, Stream stream) {
     launch("add", add_kernel<T>, blocks_for(args.count, kThreads * kVector<T>), kThreads, 0, stream, a, b,
            out, args.count, aligned_to_16(a, b, out));
   });
+}
+
+void fill_values(const FillValuesArgs& args, Stream stream) {
+  launch("fill_values", fill_kernel, blocks_for(args.count, kThreads), kThreads, 0, stream, args.value,
+         args.dst, args.count);
 }
 
 void normalize_pictures(const NormalizeArgs& args, Stream stream) {

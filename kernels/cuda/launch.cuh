@@ -91,10 +91,10 @@ void launch(const KernelName& name, void (*kernel)(Parameters...), dim3 grid, di
 #endif
 }
 
-/// Small memory on the device for sums over all blocks of a grid (grid_sum in reduce.cuh). Each (host thread, device,
-/// stream) has its own, made at first use and kept; kernels of one stream run one after another, so they can share it. A
-/// CUDA graph keeps using the one of the stream that it was captured on: make it before the capture (any launch that uses
-/// it does) and do not replay such a graph at the same time as other work of that stream.
+/// Small memory on the device for sums over all blocks of a grid (grid_sum in reduce.cuh). Each (host thread, device) has
+/// its own, made at first use and kept: what a thread launches on a device must run one kernel after another, as it does in
+/// one stream. A CUDA graph keeps using that of the thread which captured it, whatever stream it was captured on: let the
+/// same launches run once before the capture, which makes it, and replay the graph in the stream of the thread's other work.
 struct ReductionScratch {
   double* partials;   ///< [kMostBlocks · kMostSums]
   unsigned* tickets;  ///< [1], zero between kernels

@@ -65,30 +65,41 @@ __device__ __forceinline__ ChunkTable chunk_table(const ParameterSlot* slots, in
   return ChunkTable{first, count, chunks};
 }
 
-/// The step's scalars; slots differ by their rate and decay.
+/// What no step changes.
+struct Constants {
+  float beta1, beta2, rest1, rest2, epsilon, max_norm;  // rest = 1 − beta
+};
+
+Constants constants_of(const OptimizerStepArgs& args) {
+  Constants k{};
+  k.max_norm = args.max_norm;
+  k.beta1 = args.kind == OptimizerKind::sgd ? args.momentum : args.beta1;
+  if (args.kind == OptimizerKind::sgd) return k;
+  k.beta2 = args.beta2;
+  k.rest1 = static_cast<float>(1.0 - static_cast<double>(args.beta1));
+  k.rest2 = static_cast<float>(1.0 - static_cast<double>(args.beta2));
+  k.epsilon = args.epsilon;
+  return k;
+}
+
+/// The step's own scalars; slots differ by their rate and decay.
 struct Scalars {
-  float learning_rate, first_correction, second_scale;  // 1/(1 − beta1^step), 1/√(1 − beta2^step)
-  float beta1, beta2, rest1, rest2, epsilon;            // rest = 1 − beta
-  float average_decay, max_norm;
+  float learning_rate, average_decay, gradient_scale;
+  float first_scale, second_scale;  // 1/(1 − beta1^step), 1/√(1 − beta2^step)
   bool first_step;
 };
 
-Scalars scalars_of(const OptimizerStepArgs& args) {
+template <bool kAdamW>
+__device__ __forceinline__ Scalars scalars_of(const OptimizerRates* rates) {
   Scalars k{};
-  k.learning_rate = args.learning_rate;
-  k.average_decay = args.average_decay;
-  k.max_norm = args.max_norm;
-  k.first_step = args.step == 1;
-  k.beta1 = args.kind == OptimizerKind::sgd ? args.momentum : args.beta1;
-  if (args.kind == OptimizerKind::sgd) return k;
-  const double beta1 = static_cast<double>(args.beta1), beta2 = static_cast<double>(args.beta2);
-  const double step = static_cast<double>(args.step);
-  k.first_correction = static_cast<float>(1.0 / (1.0 - std::pow(beta1, step)));
-  k.second_scale = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(beta2, step)));
-  k.beta2 = args.beta2;
-  k.rest1 = static_cast<float>(1.0 - beta1);
-  k.rest2 = static_cast<float>(1.0 - beta2);
-  k.epsilon = args.epsilon;
+  k.learning_rate = rates->learning_rate;
+  k.average_decay = rates->average_decay;
+  k.gradient_scale = 1.0f;
+  k.first_step = rates->first_step != 0;
+  if constexpr (kAdamW) {
+    k.first_scale = static_cast<float>(1.0 / rates->first_correction);
+    k.second_scale = static_cast<float>(1.0 / sqrt(rates->second_correction));
+  }
   return k;
 }
 
@@ -113,20 +124,20 @@ struct Span {
 /// SGD with momentum as in PyTorch: g ← g + decay·p; v ← momentum·v + g (at first: g); p ← p − rate·v.
 /// AdamW (arXiv 1711.05101, algorithm 2) in PyTorch's order: decay first, epsilon outside the root.
 template <bool kAdamW>
-__device__ __forceinline__ void step_span(const Scalars& k, const ParameterSlot& slot, float gradient_scale,
+__device__ __forceinline__ void step_span(const Constants& c, const Scalars& k, const ParameterSlot& slot,
                                           const Span& span) {
   const Floats<kWidth> gradient = span.read(slot.grad);
   Floats<kWidth> value = span.read(slot.value);
   const float slot_rate = k.learning_rate * slot.lr_scale;
   if constexpr (kAdamW) {
     Floats<kWidth> m = span.read(slot.first_moment), v = span.read(slot.second_moment);
-    const float rate = slot_rate * k.first_correction, keep = 1.0f - slot_rate * slot.weight_decay;
+    const float rate = slot_rate * k.first_scale, keep = 1.0f - slot_rate * slot.weight_decay;
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) {
-      const float g = gradient[i] * gradient_scale;
-      m[i] = k.beta1 * m[i] + k.rest1 * g;
-      v[i] = k.beta2 * v[i] + k.rest2 * (g * g);
-      value[i] = value[i] * keep - rate * (m[i] / (sqrtf(v[i]) * k.second_scale + k.epsilon));
+      const float g = gradient[i] * k.gradient_scale;
+      m[i] = c.beta1 * m[i] + c.rest1 * g;
+      v[i] = c.beta2 * v[i] + c.rest2 * (g * g);
+      value[i] = value[i] * keep - rate * (m[i] / (sqrtf(v[i]) * k.second_scale + c.epsilon));
     }
     span.write(slot.first_moment, m);
     span.write(slot.second_moment, v);
@@ -134,7 +145,7 @@ __device__ __forceinline__ void step_span(const Scalars& k, const ParameterSlot&
     Floats<kWidth> velocity = k.first_step ? splat<kWidth>(0.0f) : span.read(slot.first_moment);
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) {
-      velocity[i] = k.beta1 * velocity[i] + (gradient[i] * gradient_scale + slot.weight_decay * value[i]);
+      velocity[i] = c.beta1 * velocity[i] + (gradient[i] * k.gradient_scale + slot.weight_decay * value[i]);
       value[i] -= slot_rate * velocity[i];
     }
     span.write(slot.first_moment, velocity);
@@ -151,13 +162,13 @@ __device__ __forceinline__ void step_span(const Scalars& k, const ParameterSlot&
 
 template <bool kAdamW>
 __global__ void __launch_bounds__(kThreads)
-    step_kernel(const ParameterSlot* slots, int slot_count, const float* norm,
-                const __grid_constant__ Scalars k) {
+    step_kernel(const ParameterSlot* slots, int slot_count, const OptimizerRates* rates, const float* norm,
+                const __grid_constant__ Constants c) {
   if (norm != nullptr && norm[1] == 0.0f) return;
-  float gradient_scale = 1.0f;
-  if (norm != nullptr && k.max_norm > 0.0f) {
-    const float wanted = k.max_norm / (norm[0] + 1e-6f);
-    if (wanted < 1.0f) gradient_scale = wanted;
+  Scalars k = scalars_of<kAdamW>(rates);
+  if (norm != nullptr && c.max_norm > 0.0f) {
+    const float wanted = c.max_norm / (norm[0] + 1e-6f);
+    if (wanted < 1.0f) k.gradient_scale = wanted;
   }
   const ChunkTable table = chunk_table(slots, slot_count);
   for (int chunk = static_cast<int>(blockIdx.x); chunk < table.chunks; chunk += static_cast<int>(gridDim.x)) {
@@ -169,7 +180,7 @@ __global__ void __launch_bounds__(kThreads)
     for (int v = 0; v < kVectors; ++v) {
       const std::int64_t i = here.begin + (std::int64_t{v} * kThreads + threadIdx.x) * kWidth;
       if (i < slot.count) {
-        step_span<kAdamW>(k, slot, gradient_scale, Span{i, slot.count, aligned && i + kWidth <= slot.count});
+        step_span<kAdamW>(c, k, slot, Span{i, slot.count, aligned && i + kWidth <= slot.count});
       }
     }
   }
@@ -217,7 +228,7 @@ void optimizer_step(const OptimizerStepArgs& args, Stream stream) {
   if (args.slot_count == 0) return;
   launch("optimizer_step", args.kind == OptimizerKind::adamw ? step_kernel<true> : step_kernel<false>,
          all_blocks(), kThreads, chunk_table_bytes(args.slot_count), stream, args.slots,
-         static_cast<int>(args.slot_count), args.norm, scalars_of(args));
+         static_cast<int>(args.slot_count), args.rates, args.norm, constants_of(args));
 }
 
 void gradient_norm(const GradientNormArgs& args, Stream stream) {

@@ -7,7 +7,6 @@
 #include <mutex>
 #include <stdexcept>
 #include <string>
-#include <utility>
 
 #include "kernels/cuda/launch.cuh"
 
@@ -99,9 +98,9 @@ int multiprocessor_count() {
 }
 
 ReductionScratch reduction_scratch(Stream stream) {
-  thread_local std::map<std::pair<int, void*>, ReductionScratch> scratches;  // never freed: a graph may hold them
-  const std::pair<int, void*> key{current_device(), stream.handle};
-  const auto found = scratches.find(key);
+  thread_local std::map<int, ReductionScratch> scratches;  // never freed: a graph may hold them
+  const int device = current_device();
+  const auto found = scratches.find(device);
   if (found != scratches.end()) return found->second;
   constexpr std::size_t partial_bytes =
       ReductionScratch::kMostBlocks * ReductionScratch::kMostSums * sizeof(double);
@@ -111,18 +110,18 @@ ReductionScratch reduction_scratch(Stream stream) {
                            reinterpret_cast<unsigned*>(static_cast<char*>(memory) + partial_bytes)};
   DDPMTS_CHECK_CUDA(
       cudaMemsetAsync(scratch.tickets, 0, sizeof(unsigned), static_cast<cudaStream_t>(stream.handle)));
-  scratches.emplace(key, scratch);
+  scratches.emplace(device, scratch);
   return scratch;
 }
 
-void* scratch_memory(Stream stream, std::size_t bytes) {
+void* scratch_memory(Stream, std::size_t bytes) {
   struct Block {
     void* data = nullptr;
     std::size_t bytes = 0;
   };
   constexpr std::size_t kFirstBytes = std::size_t{1} << 20;
-  thread_local std::map<std::pair<int, void*>, Block> blocks;  // never freed: a graph may hold them
-  Block& block = blocks[{current_device(), stream.handle}];
+  thread_local std::map<int, Block> blocks;  // never freed: a graph may hold them
+  Block& block = blocks[current_device()];
   if (block.bytes < bytes) {
     // Twice as much each time: all that was outgrown is together smaller than what is in use.
     const std::size_t wanted = larger(larger(bytes, 2 * block.bytes), kFirstBytes);

@@ -57,6 +57,18 @@ TEST(Cast, SameTypeCopies) {
   }
 }
 
+TEST(FillValues, WritesOneValueEverywhereAndNoFurther) {
+  test::for_each_isa([](CpuIsa isa) {
+    for (const std::int64_t count : kCounts) {
+      Buffer filled(DType::f32, count);
+      const FillValuesArgs args{count, -0.125f, static_cast<float*>(filled.data())};
+      DDPMTS_RUN_KERNEL(isa, fill_values, args);
+      EXPECT_EQ(filled.floats(), std::vector<float>(static_cast<std::size_t>(count), -0.125f));
+      EXPECT_TRUE(filled.guard_is_intact()) << count;
+    }
+  });
+}
+
 TEST(Add, SumsAndMayAlias) {
   for (const DType type : {DType::f32, DType::bf16}) {
     test::for_each_isa([&](CpuIsa isa) {

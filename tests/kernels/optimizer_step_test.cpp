@@ -16,6 +16,15 @@ using test::Array;
 using test::Buffer;
 using test::random_floats;
 
+/// Of update number `step`, where the kernel reads them.
+Array<OptimizerRates> rates_of(const OptimizerStepArgs& args, std::int64_t step, float learning_rate = 1e-3f,
+                               float average_decay = 0.9999f) {
+  Array<OptimizerRates> rates(1, optimizer_rates(args, step));
+  rates[0].learning_rate = learning_rate;
+  rates[0].average_decay = average_decay;
+  return rates;
+}
+
 /// Parameters of sizes that fill chunks, leave tails, or are tiny; some with a bf16 copy, some with an average.
 struct Model {
   struct Parameter {
@@ -117,9 +126,8 @@ void run_against_reference(CpuIsa isa, OptimizerKind kind, float max_norm) {
     args.kind = kind;
     args.slots = slots.data();
     args.slot_count = static_cast<std::int64_t>(slots.size());
-    args.learning_rate = 0.01f;
-    args.step = step;
-    args.average_decay = 0.9f;
+    const Array<OptimizerRates> rates = rates_of(args, step, 0.01f, 0.9f);
+    args.rates = rates.data();
     args.norm = norm.data();
     args.max_norm = max_norm;
     DDPMTS_RUN_KERNEL(isa, optimizer_step, args);
@@ -190,10 +198,35 @@ TEST(OptimizerStep, FirstSgdStepIgnoresWhatTheBufferHeld) {
     args.kind = OptimizerKind::sgd;
     args.slots = slots.data();
     args.slot_count = 1;
-    args.learning_rate = 0.5f;
+    const Array<OptimizerRates> rates = rates_of(args, 1, 0.5f);
+    args.rates = rates.data();
     DDPMTS_RUN_KERNEL(isa, optimizer_step, args);
     EXPECT_EQ(value[0], 0.75f);
     EXPECT_EQ(buffer[0], 0.5f);
+  });
+}
+
+// What a captured step does: the arguments stay, what they point to changes.
+TEST(OptimizerStep, ReadsItsRatesWhenItRuns) {
+  test::for_each_isa([](CpuIsa isa) {
+    Array<float> value(1, 1.0f), grad(1, 0.5f), buffer(1);
+    Array<ParameterSlot> slots(1);
+    slots[0].count = 1;
+    slots[0].value = value.data();
+    slots[0].grad = grad.data();
+    slots[0].first_moment = buffer.data();
+    OptimizerStepArgs args;
+    args.kind = OptimizerKind::sgd;
+    args.slots = slots.data();
+    args.slot_count = 1;
+    args.momentum = 0.5f;
+    Array<OptimizerRates> rates = rates_of(args, 1, 0.5f);
+    args.rates = rates.data();
+    DDPMTS_RUN_KERNEL(isa, optimizer_step, args);
+    EXPECT_EQ(value[0], 0.75f);
+    rates[0] = rates_of(args, 2, 0.25f)[0];
+    DDPMTS_RUN_KERNEL(isa, optimizer_step, args);
+    EXPECT_EQ(value[0], 0.75f - 0.25f * 0.75f);  // v = 0.5·0.5 + 0.5
   });
 }
 
@@ -215,6 +248,8 @@ TEST(OptimizerStep, ChangesNothingWhenAGradientIsNotFinite) {
         args.kind = kind;
         args.slots = slots.data();
         args.slot_count = static_cast<std::int64_t>(slots.size());
+        const Array<OptimizerRates> rates = rates_of(args, 1);
+        args.rates = rates.data();
         args.norm = norm.data();
         args.max_norm = 1.0f;
         DDPMTS_RUN_KERNEL(isa, optimizer_step, args);
@@ -276,7 +311,8 @@ TEST(OptimizerStep, AnyAlignmentGivesTheSameBits) {
         args.kind = kind;
         args.slots = slots.data();
         args.slot_count = 1;
-        args.step = 2;
+        const Array<OptimizerRates> rates = rates_of(args, 2);
+        args.rates = rates.data();
         args.norm = norm.data();
         args.max_norm = 1.0f;
         DDPMTS_RUN_KERNEL(isa, optimizer_step, args);
@@ -311,6 +347,8 @@ TEST(OptimizerStep, SameBitsInEveryRunAndThreadCount) {
       OptimizerStepArgs args;
       args.slots = slots.data();
       args.slot_count = static_cast<std::int64_t>(slots.size());
+      const Array<OptimizerRates> rates = rates_of(args, 1);
+      args.rates = rates.data();
       args.norm = norm.data();
       args.max_norm = 1.0f;
       DDPMTS_RUN_KERNEL(isa, optimizer_step, args);
@@ -333,6 +371,8 @@ TEST(OptimizerStep, LeavesTheFloatingPointModeAsItWas) {
     OptimizerStepArgs args;
     args.slots = slots.data();
     args.slot_count = static_cast<std::int64_t>(slots.size());
+    const Array<OptimizerRates> rates = rates_of(args, 1);
+    args.rates = rates.data();
     DDPMTS_RUN_KERNEL(isa, optimizer_step, args);
     volatile float small = std::numeric_limits<float>::min();
     EXPECT_GT(small * 0.5f, 0.0f);  // subnormals still exist
