@@ -50,6 +50,7 @@ struct Case {
   std::int64_t pictures = 0;  ///< of one run; 0: not about pictures
   double memory = 0.0;        ///< bytes that it needs, about
   bool quick = false;         ///< part of --quick
+  bool graph = true;          ///< what the program captures as a graph is captured
   bool cold = false;          ///< also timed with flushed caches
   bool has_onednn_alone = false;
   std::map<std::string, std::int64_t>
@@ -81,6 +82,10 @@ class CasePlan {
   }
   std::vector<std::string> unets(std::vector<std::string> own) const {
     return sweep_.unet.empty() ? own : sweep_.unet;
+  }
+  /// Whether what the program captures as graphs is captured: yes, unless asked otherwise on a GPU.
+  std::vector<bool> graphs() const {
+    return sweep_.graph.empty() || !device_.is_cuda() ? std::vector{true} : sweep_.graph;
   }
   /// Default: bf16 where the device has it in hardware, and f32; with --quick the first of these alone.
   std::vector<DType> precisions() const;

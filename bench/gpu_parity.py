@@ -1,4 +1,5 @@
-"""One device against another on the same seeds, by the program itself: 20 training losses, then scores and maps.
+"""One device against another on the same seeds, by the program itself: 20 training losses, then scores and maps. And one device
+with graphs against the same without, which must be equal to the last digit.
 
 The first device trains on parts that the program draws, f32, every step logged; the second does the same. Both then
 inspect the same pictures with the first one's model; the second also in bf16. Standard library only.
@@ -113,20 +114,50 @@ def compare_maps(actual: Path, expected: Path, precision: str) -> dict:
     difference = 0.0 if names and names == sorted(path.name for path in actual.glob("*_map.png")) else math.inf
     if difference == 0.0:
         for name in names:
+            if (actual / name).read_bytes() == (expected / name).read_bytes():
+                continue
             a, b = read_map(actual / name), read_map(expected / name)
             far = max(abs(x - y) for x, y in zip(a, b)) if len(a) == len(b) else math.inf
             difference = max(difference, far / 65535)
     return row(f"maps in {precision}", difference, MAPS[precision])
 
 
+def draw_parts(program: Path, folder: Path, run) -> Path:
+    run([program, "draw", "-o", folder / "parts", "--size", "128", "--train", "24", "--test-good", "2", "--test-defect", "1"])
+    return folder / "parts" / "blister"
+
+
+def train(program: Path, parts: Path, output: Path, device: str, run, *more):
+    run([program, "train", parts, "-o", output, "--device", device, "--precision", "f32", "--teacher", "random", "--size", "128",
+         "--batch", "4", "--steps", STEPS, "--log-every", "1", "--memory", "64", "--seed", "3", "--no-test", *more])
+
+
+def compare_graphs(program: Path, device: str, folder: Path, run) -> list:
+    """The same training with graphs and without, then inspections at three batch sizes; no difference is allowed."""
+    parts = draw_parts(program, folder, run)
+    plain = ("--no-graph", "--deterministic")
+    train(program, parts, folder / "graph", device, run, "--deterministic")
+    train(program, parts, folder / "plain", device, run, *plain)
+    losses = [read_losses(folder / name / "training.jsonl") for name in ("graph", "plain")]
+    rows = [row(f"losses of {STEPS} steps", max(worst_of(losses[0][name], losses[1][name]) for name in LOSSES), 0.0)]
+    scores = maps = 0.0
+    for batch in (1, 3, 8):
+        for name, more in (("graph", ("--deterministic",)), ("plain", plain)):
+            run([program, "predict", folder / "plain", parts / "train" / "good", "-o", folder / f"{name}{batch}", "--device",
+                 device, "--precision", "f32", "--batch", batch, "--no-overlays", *more])
+        actual, expected = folder / f"graph{batch}", folder / f"plain{batch}"
+        found = [read_scores(path / "predictions.json") for path in (actual, expected)]
+        same = found[0].keys() == found[1].keys()
+        scores = max(scores, worst_of(list(found[0].values()), list(found[1].values())) if same else math.inf)
+        maps = max(maps, compare_maps(actual, expected, "f32")["difference"])
+    return [*rows, row("scores", scores, 0.0), row("maps", maps, 0.0)]
+
+
 def compare_devices(program: Path, devices: list, folder: Path, run) -> list:
     """run(command) runs one and raises where it fails. Returns rows of {what, difference, allowed, ok}."""
-    run([program, "draw", "-o", folder / "parts", "--size", "128", "--train", "24", "--test-good", "2", "--test-defect", "1"])
-    parts = folder / "parts" / "blister"
+    parts = draw_parts(program, folder, run)
     for i, device in enumerate(devices):
-        run([program, "train", parts, "-o", folder / f"run{i}", "--device", device, "--precision", "f32", "--teacher",
-             "random", "--size", "128", "--batch", "4", "--steps", STEPS, "--log-every", "1", "--memory", "64", "--seed", "3",
-             "--no-test"])
+        train(program, parts, folder / f"run{i}", device, run)
     rows = compare_losses(*(read_losses(folder / f"run{i}" / "training.jsonl") for i in (1, 0)))
 
     def predict(device, precision, name):

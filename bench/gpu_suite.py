@@ -9,6 +9,7 @@
 tests       all tests with the label `cuda`
 sanitizers  NVIDIA's compute-sanitizer, its four tools, over small kernel tests
 parity      the CPU against the GPU on the same seeds: training losses, scores, maps (bench/gpu_parity.py)
+graphs      the GPU with CUDA graphs against the same without: equal losses, scores and maps; both speeds
 bench       ddpmts_bench on the GPU: the quick selection, and inspection and training steps at all batches
 twin        ddpmts_bench against its PyTorch twins (bench/versus.py), where PyTorch is; TWINS_PYTHON names a Python that has it
 training    a category of real pictures from start to result, with --data
@@ -150,6 +151,35 @@ def run_parity(suite, commands):
     return text, rows
 
 
+def run_graphs(suite, commands):
+    device = suite.devices[1]
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            rows = gpu_parity.compare_graphs(suite.program, device, Path(folder), commands.run)
+        except (ValueError, OSError, KeyError) as problem:
+            raise PartFailed(f"{type(problem).__name__}: {problem}") from None
+    if not all(row["ok"] for row in rows):
+        raise PartFailed(", ".join(f"{row['what']} differ by {row['difference']:.2g}" for row in rows if not row["ok"]), rows)
+    text = ", ".join(row["what"] for row in rows) + " equal"
+    if not device.startswith("cuda"):
+        return text, {"rows": rows}
+    path = suite.file("graphs.json")
+    commands.run([suite.build / "ddpmts_bench", "--device", "cuda", "--graph", "on,off", "--filter",
+                  "^pipelines/(inspection|detector_training_step|diffusion_training_step)/(head_s|unet_s)", "--precision", "bf16",
+                  "--seconds", "0.2", "--json", path])
+    times = {row["name"]: row["hot"]["median_s"] for row in json.loads(path.read_text())["rows"] if row["status"] == "ok"}
+    speeds = {name.removeprefix("pipelines/"): {"graph_s": time, "plain_s": times[plain]}
+              for name, time in times.items() if (plain := without_graph(name)) in times}
+    return (text + "; " + ", ".join(f"{name} {1e3 * found['graph_s']:.2f} of {1e3 * found['plain_s']:.2f} ms"
+                                    for name, found in speeds.items()), {"rows": rows, "speeds": speeds})
+
+
+def without_graph(name: str) -> str:
+    """A case's name with graphs -> without: pipelines/inspection/head_s/256[/no_graph]/bf16/b1/cuda:0."""
+    parts = name.split("/")
+    return "/".join([*parts[:-3], "no_graph", *parts[-3:]])
+
+
 def run_bench(suite, commands):
     program, rows, wrong = suite.build / "ddpmts_bench", [], []
     selections = {"quick": ["--quick"],
@@ -213,8 +243,8 @@ def run_training(suite, commands):
 
 
 # Part -> (what runs it, its share of the time: seconds of TOTAL_SECONDS when all run).
-PARTS = {"tests": (run_tests, 90), "sanitizers": (run_sanitizers, 90), "parity": (run_parity, 45), "bench": (run_bench, 90),
-         "twin": (run_twin, 95), "training": (run_training, 60)}
+PARTS = {"tests": (run_tests, 90), "sanitizers": (run_sanitizers, 80), "parity": (run_parity, 45), "graphs": (run_graphs, 45),
+         "bench": (run_bench, 75), "twin": (run_twin, 80), "training": (run_training, 55)}
 
 
 def limits_of(parts) -> dict:
@@ -232,7 +262,7 @@ class Suite:
         self.twin_cases = options.twin_cases
         self.jobs = max(1, min(8, os.cpu_count() or 1))
         self.machine = {}
-        needs_gpu = any(part != "parity" or any(d.startswith("cuda") for d in self.devices) for part in self.parts)
+        needs_gpu = any(part not in ("parity", "graphs") or any(d.startswith("cuda") for d in self.devices) for part in self.parts)
         if needs_gpu:
             self.ask_driver()
         self.build = self.find_build(options.build)
@@ -345,7 +375,7 @@ def parse_options(arguments):
     parser.add_argument("--data", type=Path, help="a category in MVTec layout, for the part `training`")
     parser.add_argument("--training-minutes", type=float, default=0.6)
     parser.add_argument("--twin-cases", default="inspection/head_s/256/bf16/b1/", help="those whose name holds this text")
-    parser.add_argument("--devices", default="cpu,cuda", help="the two that `parity` compares")
+    parser.add_argument("--devices", default="cpu,cuda", help="the two that `parity` compares; `graphs` takes the second")
     parser.add_argument("--out", type=Path, help="folder of the JSON files (bench/results/<gpu>)")
     options = parser.parse_args(arguments)
     options.parts = list(dict.fromkeys(options.parts.split(",")))

@@ -8,6 +8,8 @@
 #include "bench/machine.h"
 #include "bench/table.h"
 #include "engine/event_time.h"
+#include "engine/settings.h"
+#include "engine/step_graph.h"
 #include "engine/time_trace.h"
 
 namespace ddpmts::bench {
@@ -28,9 +30,12 @@ double timed(const std::function<void()>& run, Device device, int runs) {
   return (seconds_now() - start) / runs;
 }
 
+// On a GPU until what is captured is replayed.
+int warm_up_runs(Device device) { return device.is_cuda() ? StepGraph::kPlainRuns + 1 : 1; }
+
 // After a warm-up: how many runs make one sample.
 int group_of(const std::function<void()>& run, Device device) {
-  timed(run, device, 1);
+  timed(run, device, warm_up_runs(device));
   const double once = timed(run, device, 1);
   return once < kShortestSample ? static_cast<int>(kShortestSample / std::max(once, 1e-8)) + 1 : 1;
 }
@@ -194,6 +199,7 @@ CheckedCase checked_case(const Case& c, double available) {
                     fmt::format("needs about {}, {} are free", bytes_text(c.memory), bytes_text(available))),
             {}};
   }
+  engine_settings().graphs = c.graph;  // until the next case
   try {
     CheckedCase checked{row_of(c), c.prepare()};
     const Check check = checked.prepared->check();

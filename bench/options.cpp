@@ -18,6 +18,16 @@ template <class... Args>
   throw UsageError(fmt::format(format, std::forward<Args>(args)...));
 }
 
+std::vector<std::string> split(std::string_view text) {
+  std::vector<std::string> parts;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    parts.emplace_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return parts;
+}
+
 struct Option {
   std::string name;
   std::string value;  ///< what the help calls its value; empty: takes none
@@ -45,6 +55,14 @@ DeviceChoice parse_device(const std::string& text) {
 void parse_against(Options& options, const std::string& text) {
   if (text != "onednn") refuse("--against {}: expected onednn (bench/versus.sh compares with PyTorch)", text);
   options.against_onednn = true;
+}
+
+void parse_graph(Options& options, const std::string& text) {
+  options.sweep.graph.clear();
+  for (const std::string& value : split(text)) {
+    if (value != "on" && value != "off") refuse("--graph {}: expected on, off or on,off", text);
+    options.sweep.graph.push_back(value == "on");
+  }
 }
 
 // A profiler's run is not a measurement: what asks for one does not go with it.
@@ -80,14 +98,14 @@ const std::vector<Option>& options_table() {
        [](Options& o, Text v) { parse_against(o, v); }},
       {"--profile", "", "run each case once, checked and warmed up, between cudaProfilerStart and -Stop",
        [](Options& o, Text) { o.profile = true; }},
+      {"--graph", "on,off",
+       "on a GPU: training steps and inspections as CUDA graphs (on), or kernel by kernel",
+       [](Options& o, Text v) { parse_graph(o, v); }},
       {"--seconds", "S", "time each case for this long (0.5, with --quick 0.1)",
        [](Options& o, Text v) { o.seconds = parse_seconds(v); }},
       {"--json", "FILE", "write everything that was measured", [](Options& o, Text v) { o.json = v; }},
       {"--csv", "FILE", "write the rows", [](Options& o, Text v) { o.csv = v; }},
       {"--help", "", "this text", [](Options& o, Text) { o.help = true; }},
-      // What is not there yet, with its reason.
-      {"--graph", "on|off", "",
-       [](Options&, Text v) { refuse("--graph {}: CUDA graphs are not built yet; leave it away", v); }},
       // Google Benchmark's flags that mean the same here as one of ours.
       {"--benchmark_filter", "REGEX", "", [](Options& o, Text v) { o.filter = v; }},
       {"--benchmark_list_tests", "BOOL", "", [](Options& o, Text v) { o.list = v != "false" && v != "0"; }},
@@ -116,9 +134,7 @@ const std::vector<std::string>& google_flags() {
 
 std::vector<std::string> known_names() {
   std::vector<std::string> names;
-  for (const Option& option : options_table()) {
-    if (option.name != "--graph") names.push_back(option.name);
-  }
+  for (const Option& option : options_table()) names.push_back(option.name);
   names.insert(names.end(), google_flags().begin(), google_flags().end());
   return names;
 }
@@ -128,16 +144,6 @@ std::vector<std::string> known_names() {
   const std::string guess = nearest(word, candidates);
   if (guess.empty()) refuse("{} {} is not known; see ddpmts_bench --help", what, word);
   refuse("{} {} is not known; did you mean {}?", what, word, guess);
-}
-
-std::vector<std::string> split(std::string_view text) {
-  std::vector<std::string> parts;
-  for (std::size_t begin = 0; begin <= text.size();) {
-    const std::size_t end = std::min(text.find(',', begin), text.size());
-    parts.emplace_back(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return parts;
 }
 
 std::int64_t parse_count(std::string_view key, const std::string& text, std::int64_t least, std::int64_t most,
@@ -258,6 +264,9 @@ Options parse_options(std::span<const std::string> arguments) {
     }
   }
   if (options.profile) refuse_measuring(options);
+  if (!options.sweep.graph.empty() && options.device == DeviceChoice::cpu) {
+    refuse("--graph: there are no graphs on the CPU; give --device cuda too, or leave it away");
+  }
   return options;
 }
 

@@ -28,6 +28,7 @@ struct Sweep {
   std::vector<std::string> shapes;  ///< lists of bench/shapes.h
   std::vector<std::string> head;    ///< s, m, l
   std::vector<std::string> unet;    ///< xs, s, m
+  std::vector<bool> graph;          ///< on a GPU: steps captured as graphs, or not (--graph)
 };
 
 struct Options {

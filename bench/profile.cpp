@@ -8,12 +8,13 @@
 #include "bench/run.h"
 #include "engine/memory.h"
 #include "engine/profile.h"
+#include "engine/step_graph.h"
 
 namespace ddpmts::bench {
 namespace {
 
-// The first run makes plans and packs weights, the second finds memory in the allocator's cache.
-constexpr int kWarmUps = 2;
+// The first run makes plans and packs weights, the second finds memory in the allocator's cache, one more is captured.
+constexpr int kWarmUps = StepGraph::kPlainRuns + 1;
 
 }  // namespace
 

@@ -74,6 +74,9 @@ std::string command_of(const Row& row, const std::string& program, const Options
     const auto axis = row.axes.find(key);
     if (swept && axis != row.axes.end()) command += fmt::format(" --set {}={}", key, axis->second);
   }
+  if (const auto graph = row.axes.find("graph"); graph != row.axes.end() && graph->second == "off") {
+    command += " --graph off";
+  }
   if (row.onednn) command += " --against onednn";
   return command + " --filter " + exactly(row.name);
 }

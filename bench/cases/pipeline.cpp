@@ -274,32 +274,44 @@ void add_pipeline_cases(const CasePlan& plan, Cases& cases) {
   using Make = std::function<Prepared(DType, std::int64_t, std::int64_t)>;
   const auto add = [&](const std::string& what, std::int64_t size, std::vector<std::int64_t> batches,
                        double memory, const std::map<std::string, std::string>& axes, bool quick,
-                       const Make& make) {
+                       const Make& make, bool graph = true) {
     for (const DType type : plan.precisions()) {
       for (const std::int64_t n : plan.batches(batches)) {
-        Case c = make_case(plan, "pipelines", fmt::format("{}/{}", what, size), type, n);
+        Case c = make_case(plan, "pipelines", fmt::format("{}/{}{}", what, size, graph ? "" : "/no_graph"),
+                           type, n);
         c.axes.insert(axes.begin(), axes.end());
         c.axes["size"] = std::to_string(size);
         c.quick = quick && n <= 8;
+        c.graph = graph;
         add_case(cases, std::move(c), memory + 1500.0 * static_cast<double>(n * size * size), n,
                  [=] { return make(type, n, size); });
       }
+    }
+  };
+  // What the program captures as a graph.
+  const auto add_captured = [&](const std::string& what, std::int64_t size, std::vector<std::int64_t> batches,
+                                double memory, std::map<std::string, std::string> axes, bool quick,
+                                const Make& make) {
+    for (const bool graph : plan.graphs()) {
+      if (device.is_cuda()) axes["graph"] = graph ? "on" : "off";
+      add(what, size, batches, memory, axes, quick, make, graph);
     }
   };
   for (const std::int64_t size : plan.sizes({256})) {
     add("triplet_synthesis", size, {8}, 0.0, {}, true,
         [=](DType t, std::int64_t n, std::int64_t s) { return prepare_triplets(device, t, n, s); });
     for (const std::string& head : plan.heads({"s", "l"})) {
-      add("detector_training_step/head_" + head, size, {8}, 1e9, {{"head", head}}, head == "s",
-          [=](DType t, std::int64_t n, std::int64_t s) {
-            return prepare_detector_training(device, head, t, n, s);
-          });
-      add("inspection/head_" + head, size, {1, 8, 32}, 4e8, {{"head", head}}, head == "s",
+      add_captured("detector_training_step/head_" + head, size, {8}, 1e9, {{"head", head}}, head == "s",
+                   [=](DType t, std::int64_t n, std::int64_t s) {
+                     return prepare_detector_training(device, head, t, n, s);
+                   });
+      add_captured(
+          "inspection/head_" + head, size, {1, 8, 32}, 4e8, {{"head", head}}, head == "s",
           [=](DType t, std::int64_t n, std::int64_t s) { return prepare_inspection(device, head, t, n, s); });
-      add("file_to_verdict/head_" + head, size, {1, 8}, 4e8, {{"head", head}}, head == "s",
-          [=](DType t, std::int64_t n, std::int64_t s) {
-            return prepare_file_to_verdict(device, head, t, n, s);
-          });
+      add_captured("file_to_verdict/head_" + head, size, {1, 8}, 4e8, {{"head", head}}, head == "s",
+                   [=](DType t, std::int64_t n, std::int64_t s) {
+                     return prepare_file_to_verdict(device, head, t, n, s);
+                   });
     }
   }
   for (const std::string& unet : plan.unets({"xs", "s"})) {

@@ -39,6 +39,32 @@ TEST(Cases, NamesAreUniqueAndSayWhatTheyAre) {
   }
 }
 
+TEST(Cases, OnAGpuPipelinesComeWithGraphsAndWithout) {
+  Sweep sweep;
+  for (const char* setting : {"batch=1", "precision=f32", "head=s", "unet=xs"}) parse_set(setting, sweep);
+  const Device gpu{DeviceType::cuda, 0};
+  const auto pipelines = [&](std::vector<bool> graph, Device device) {
+    sweep.graph = std::move(graph);
+    Cases cases;
+    add_pipeline_cases(CasePlan(device, sweep, false), cases);
+    return cases;
+  };
+  const std::string with = "pipelines/inspection/head_s/256/f32/b1/cuda:0",
+                    without = "pipelines/inspection/head_s/256/no_graph/f32/b1/cuda:0";
+  const Cases both = pipelines({true, false}, gpu);
+  EXPECT_TRUE(named(both, with).graph);
+  EXPECT_EQ(named(both, with).axes.at("graph"), "on");
+  EXPECT_FALSE(named(both, without).graph);
+  EXPECT_EQ(named(both, without).axes.at("graph"), "off");
+  EXPECT_EQ(std::ranges::count(both, "pipelines/triplet_synthesis/256/f32/b1/cuda:0", &Case::name), 1);
+  EXPECT_THROW(named(pipelines({}, gpu), without), std::runtime_error);
+  EXPECT_THROW(named(pipelines({false}, gpu), with), std::runtime_error);
+  for (const Case& c : pipelines({true, false}, Device{})) {
+    EXPECT_FALSE(c.axes.contains("graph")) << c.name;
+    EXPECT_TRUE(c.graph) << c.name;
+  }
+}
+
 TEST(Cases, CountTheBytesAndFlopsOfAKnownShape) {
   Cases cases;
   add_elementwise_cases(plan_of({"shapes=odd", "batch=2", "precision=f32"}), cases);

@@ -128,6 +128,12 @@ class Parts(unittest.TestCase):
             self.assertAlmostEqual(sum(limits.values()), gpu_suite.TOTAL_SECONDS)
 
 
+class Graphs(unittest.TestCase):
+    def test_the_case_without_graphs_is_found(self):
+        self.assertEqual(gpu_suite.without_graph("pipelines/inspection/head_s/256/bf16/b1/cuda:0"),
+                         "pipelines/inspection/head_s/256/no_graph/bf16/b1/cuda:0")
+
+
 class Sanitizers(unittest.TestCase):
     @unittest.skipUnless("DDPMTS_KERNEL_TESTS" in os.environ, "needs a program of the kernel tests")
     def test_every_pattern_finds_tests(self):

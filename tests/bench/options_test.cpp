@@ -69,10 +69,16 @@ TEST(Options, ConvolutionsCanBeHeldAgainstOnednn) {
   expect_refused({"--against"}, "needs a value");
 }
 
-TEST(Options, GraphsAreRefusedUntilThereAreAny) {
-  for (const char* value : {"on", "off", "on,off"}) expect_refused({"--graph", value}, "not built yet");
-  EXPECT_EQ(usage().find("--graph"), std::string::npos);
-  expect_refused({"--graphs"}, "--help");
+TEST(Options, GraphsOnAndOff) {
+  EXPECT_TRUE(parsed({"--device", "cuda"}).sweep.graph.empty());
+  EXPECT_EQ(parsed({"--graph", "on,off", "--device", "cuda"}).sweep.graph, (std::vector<bool>{true, false}));
+  EXPECT_EQ(parsed({"--device=all", "--graph=off"}).sweep.graph, std::vector<bool>{false});
+  expect_refused({"--graph", "on", "--device", "cpu"}, "no graphs on the CPU");
+  expect_refused({"--graph", "on,off"}, "--device cuda");
+  for (const char* value : {"", "yes", "on,", "on;off"}) {
+    expect_refused({"--device", "cuda", "--graph", value}, "on, off or on,off");
+  }
+  expect_refused({"--graphs"}, "did you mean --graph?");
 }
 
 TEST(Options, NearestCountsEdits) {
