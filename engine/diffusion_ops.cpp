@@ -209,13 +209,14 @@ Tensor attention(const Tensor& qkv, std::int64_t heads) {
   return y;
 }
 
-Tensor dropout(const Tensor& x, float probability, std::uint64_t seed, std::uint64_t step) {
+Tensor dropout(const Tensor& x, float probability, std::uint64_t seed, std::uint64_t step,
+               const std::uint64_t* step_offset) {
   require_float("dropout", x);
   if (!(probability >= 0.0f && probability < 1.0f)) {
     throw_error("dropout: the probability is {}; it must lie in [0, 1)", probability);
   }
   if (probability == 0.0f) return x;
-  const auto apply = [probability, seed, step](const Tensor& from) {
+  const auto apply = [probability, seed, step, step_offset](const Tensor& from) {
     Tensor to = Tensor::empty(from.shape(), from.type(), from.device());
     kernels::DropoutArgs args;
     args.type = from.type();
@@ -223,6 +224,7 @@ Tensor dropout(const Tensor& x, float probability, std::uint64_t seed, std::uint
     args.probability = probability;
     args.seed = seed;
     args.step = step;
+    args.step_offset = step_offset;
     args.x = from.raw();
     args.y = to.raw();
     DDPMTS_LAUNCH(from.device(), dropout, args);
@@ -274,7 +276,8 @@ Tensor time_embedding(const Tensor& timesteps, std::int64_t channels, DType type
 }
 
 NoisedPictures forward_diffusion(const Tensor& x_0, const Tensor& timesteps, const DiffusionTables& tables,
-                                 std::uint64_t seed, std::uint64_t first_sample, Prediction prediction) {
+                                 std::uint64_t seed, std::uint64_t first_sample, Prediction prediction,
+                                 const std::uint64_t* sample_offset) {
   require_map("forward_diffusion", x_0);
   require_float("forward_diffusion", x_0);
   const std::int64_t n = x_0.dim(0), steps = tables.sqrt_alphas_cumprod.count();
@@ -294,6 +297,7 @@ NoisedPictures forward_diffusion(const Tensor& x_0, const Tensor& timesteps, con
   args.sqrt_one_minus_alphas_cumprod = tables.sqrt_one_minus_alphas_cumprod.data<float>();
   args.seed = seed;
   args.first_sample = first_sample;
+  args.sample_offset = sample_offset;
   args.x_t = result.x_t.raw();
   args.target = result.target.data<float>();
   args.velocity = prediction == Prediction::velocity;
@@ -304,36 +308,46 @@ NoisedPictures forward_diffusion(const Tensor& x_0, const Tensor& timesteps, con
 ReverseStepOutputs reverse_step(const Tensor& x, const Tensor& noise_prediction, const ReverseStep& step,
                                 bool want_pictures) {
   require_map("reverse_step", x);
-  require_float("reverse_step", noise_prediction);
-  require("reverse_step", "x", x, noise_prediction.shape(), DType::f32);
-  const std::int64_t n = x.dim(0);
-  if (static_cast<std::int64_t>(step.coefficients.size()) != n) {
-    throw_error<ShapeError>("reverse_step: coefficients of {} pictures for {}", step.coefficients.size(), n);
-  }
-  if (step.mask) require("reverse_step", "mask", step.mask, Shape{n, x.dim(1), x.dim(2)}, DType::u8);
-  if (step.known) {
-    if (!step.mask) throw_error<ShapeError>("reverse_step: a known picture needs a mask");
-    require("reverse_step", "known picture", step.known, x.shape(), noise_prediction.type());
+  if (static_cast<std::int64_t>(step.coefficients.size()) != x.dim(0)) {
+    throw_error<ShapeError>("reverse_step: coefficients of {} pictures for {}", step.coefficients.size(),
+                            x.dim(0));
   }
   const Device device = x.device();
   const Buffer coefficients = upload<kernels::ReverseStepCoefficients>(step.coefficients, device);
   ReverseStepOutputs result{Tensor::empty(x.shape(), noise_prediction.type(), device),
                             want_pictures ? Tensor::empty(x.shape(), DType::u8, device) : Tensor()};
+  reverse_step(x, noise_prediction, step,
+               static_cast<const kernels::ReverseStepCoefficients*>(coefficients.data()), result);
+  return result;
+}
+
+void reverse_step(const Tensor& x, const Tensor& noise_prediction, const ReverseStep& step,
+                  const kernels::ReverseStepCoefficients* coefficients, const ReverseStepOutputs& outputs) {
+  require_map("reverse_step", x);
+  require_float("reverse_step", noise_prediction);
+  require("reverse_step", "x", x, noise_prediction.shape(), DType::f32);
+  require("reverse_step", "next input", outputs.next_input, x.shape(), noise_prediction.type());
+  if (outputs.pictures) require("reverse_step", "pictures", outputs.pictures, x.shape(), DType::u8);
+  const std::int64_t n = x.dim(0);
+  if (step.mask) require("reverse_step", "mask", step.mask, Shape{n, x.dim(1), x.dim(2)}, DType::u8);
+  if (step.known) {
+    if (!step.mask) throw_error<ShapeError>("reverse_step: a known picture needs a mask");
+    require("reverse_step", "known picture", step.known, x.shape(), noise_prediction.type());
+  }
   kernels::ReverseStepArgs args;
   args.type = noise_prediction.type();
   args.n = n;
   args.pixels = x.dim(1) * x.dim(2);
   args.channels = x.dim(3);
-  args.coefficients = static_cast<const kernels::ReverseStepCoefficients*>(coefficients.data());
+  args.coefficients = coefficients;
   args.seed = step.seed;
   args.x = x.data<float>();
   args.noise_prediction = noise_prediction.raw();
   args.mask = step.mask ? step.mask.data<std::uint8_t>() : nullptr;
   args.known = step.known ? step.known.raw() : nullptr;
-  args.next_input = result.next_input.raw();
-  args.pictures = result.pictures ? result.pictures.data<std::uint8_t>() : nullptr;
-  DDPMTS_LAUNCH(device, reverse_step, args);
-  return result;
+  args.next_input = outputs.next_input.raw();
+  args.pictures = outputs.pictures ? outputs.pictures.data<std::uint8_t>() : nullptr;
+  DDPMTS_LAUNCH(x.device(), reverse_step, args);
 }
 
 }  // namespace ddpmts

@@ -35,8 +35,10 @@ Tensor average_pool_2x(const Tensor& x);
 Tensor attention(const Tensor& qkv, std::int64_t heads);
 
 /// Zeroes values with `probability` and scales the rest by 1/(1 − probability) (arXiv 1207.0580): a pure function of
-/// (seed, step). x itself when probability is 0.
-Tensor dropout(const Tensor& x, float probability, std::uint64_t seed, std::uint64_t step);
+/// (seed, step + *step_offset). x itself when probability is 0. step_offset: on x's device, as long as the backward pass is to
+/// come; null: 0.
+Tensor dropout(const Tensor& x, float probability, std::uint64_t seed, std::uint64_t step,
+               const std::uint64_t* step_offset = nullptr);
 
 struct NoiseLoss {
   Tensor total;        ///< [1] f32, differentiable: mean over everything of (ε̂ − ε)²
@@ -63,11 +65,12 @@ struct NoisedPictures {
 /// noise: ε. velocity: v = sqrt(ᾱ_t)·ε − sqrt(1 − ᾱ_t)·x_0 (arXiv 2202.00512): where nearly all is noise, an error in v is as
 /// large in x_0, one in ε a hundred times larger.
 enum class Prediction : std::uint8_t { noise, velocity };
-/// x_t = sqrt(ᾱ_t)·x_0 + sqrt(1 − ᾱ_t)·ε (arXiv 2006.11239 eq. 4); picture i draws its ε from (seed, first_sample + i).
-/// timesteps [N] i32 below the tables' length.
+/// x_t = sqrt(ᾱ_t)·x_0 + sqrt(1 − ᾱ_t)·ε (arXiv 2006.11239 eq. 4); picture i draws its ε from (seed, first_sample + *sample_offset
+/// + i). timesteps [N] i32 below the tables' length; sample_offset: on their device, null: 0.
 NoisedPictures forward_diffusion(const Tensor& x_0, const Tensor& timesteps, const DiffusionTables& tables,
                                  std::uint64_t seed, std::uint64_t first_sample,
-                                 Prediction prediction = Prediction::noise);
+                                 Prediction prediction = Prediction::noise,
+                                 const std::uint64_t* sample_offset = nullptr);
 
 /// One reverse step (kernels/reverse_step.h).
 struct ReverseStep {
@@ -85,5 +88,9 @@ struct ReverseStepOutputs {
 /// x [N,H,W,C] f32 goes from x_t to the x before it, in place; noise_prediction has its shape.
 ReverseStepOutputs reverse_step(const Tensor& x, const Tensor& noise_prediction, const ReverseStep& step,
                                 bool want_pictures);
+/// The same into tensors that are there (`outputs.pictures` may be empty), with the coefficients, one a picture, on the
+/// device: step.coefficients is not looked at. outputs.next_input may be noise_prediction.
+void reverse_step(const Tensor& x, const Tensor& noise_prediction, const ReverseStep& step,
+                  const kernels::ReverseStepCoefficients* coefficients, const ReverseStepOutputs& outputs);
 
 }  // namespace ddpmts

@@ -18,6 +18,9 @@ struct DropoutArgs {
   std::uint64_t seed = 0, step = 0;
   const void* x = nullptr;
   void* y = nullptr;  ///< may be x
+  /// [1], in memory of the launcher's device: is added to step, so that a captured launch draws anew at every replay. null:
+  /// nothing is added.
+  const std::uint64_t* step_offset = nullptr;
 };
 
 /// The same arguments give the same bits on every instruction set.

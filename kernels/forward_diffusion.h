@@ -27,6 +27,9 @@ struct ForwardDiffusionArgs {
   void* x_t = nullptr;      ///< [n, count] out
   float* target = nullptr;  ///< [n, count] out, ε or v; null: not wanted
   bool velocity = false;    ///< the target is v
+  /// [1], in memory of the launcher's device: is added to first_sample, so that a captured launch draws anew at every replay.
+  /// null: nothing is added.
+  const std::uint64_t* sample_offset = nullptr;
 };
 
 /// The same arguments give the same bits on every instruction set and thread count. x_t may alias x_0.

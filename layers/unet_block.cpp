@@ -31,7 +31,8 @@ Tensor UNetBlock::forward(const Tensor& x, const UNetPass& pass) const {
   Tensor h = in_conv_.forward(resampled(in_norm_.forward(x, activation)));
   (config_.scale_shift ? activation.scale_shift : activation.add) = embedding_.forward(pass.embedding);
   h = out_norm_.forward(h, activation);
-  h = dropout(h, pass.dropout.probability, pass.dropout.seed, pass.dropout.step << 16 | config_.index);
+  h = dropout(h, pass.dropout.probability, pass.dropout.seed, pass.dropout.step << 16 | config_.index,
+              pass.dropout.offset);
   const Tensor shortcut = resampled(x);
   if (!skip_) return out_conv_.forward(h, shortcut);
   return skip_->forward_onto(out_conv_.forward(h), shortcut);

@@ -13,6 +13,8 @@ struct DropoutDraw {
   float probability = 0.0f;
   std::uint64_t seed = 0;
   std::uint64_t step = 0;  ///< below 2^48; differs for every pass
+  /// On the network's device: is added to step · 2^16, so that a captured pass draws anew at every replay. null: 0.
+  const std::uint64_t* offset = nullptr;
 };
 
 /// What every block of one forward pass sees.

@@ -47,7 +47,8 @@ DiffusionTrainer::DiffusionTrainer(UNet& network, const NoiseSchedule& schedule,
       pictures_(std::move(pictures)),
       config_(config),
       optimizer_(network.parameters(), config.optimizer),
-      losses_(schedule.steps()) {
+      losses_(schedule.steps()),
+      graph_(network.device(), network.parameters()) {
   const std::int64_t size = network.config().size;
   if (pictures_.shape().rank() != 4 || pictures_.dim(0) < 1 || pictures_.dim(1) != size ||
       pictures_.dim(2) != size || pictures_.dim(3) != 3 || pictures_.type() != DType::u8) {
@@ -67,35 +68,56 @@ DiffusionTrainer::DiffusionTrainer(UNet& network, const NoiseSchedule& schedule,
   config_.synthesis.no_defect_probability = 1.0f;
   config_.synthesis.folder_weight = 0.0f;
   check(config_.synthesis, pictures_.dim(0), 0);
+  const Device device = network.device();
+  const auto batches = static_cast<std::size_t>(config.accumulation);
+  const std::size_t of_a_step = batches * static_cast<std::size_t>(config.batch);
+  offsets_ = ExchangeBlock(device, sizeof(Offsets));
+  recipes_ = ExchangeBlock(device, of_a_step * sizeof(kernels::TripletRecipe));
+  timesteps_ = ExchangeBlock(device, of_a_step * sizeof(std::int32_t));
+  picture_losses_ = ExchangeBlock(device, of_a_step * sizeof(float));
+  batch_losses_ = ExchangeBlock(device, batches * sizeof(float));
 }
 
-DiffusionTrainer::Batch DiffusionTrainer::draw_batch(std::int64_t micro) const {
+void DiffusionTrainer::prepare_draws() {
+  const std::int64_t size = network_.config().size;
+  const auto passes = static_cast<std::uint64_t>(steps_ * config_.accumulation);
+  auto sample = passes * static_cast<std::uint64_t>(config_.batch);
+  offsets_.host<Offsets>()[0] = {sample, passes << 16};
+  const std::span<kernels::TripletRecipe> recipes = recipes_.host<kernels::TripletRecipe>();
+  const std::span<std::int32_t> timesteps = timesteps_.host<std::int32_t>();
+  for (std::size_t i = 0; i < recipes.size(); ++i, ++sample) {
+    recipes[i] = draw_recipe(config_.synthesis, config_.seed, sample, pictures_.dim(0), 0, size, size);
+    const kernels::Philox random{config_.seed, kernels::RandomStream::diffusion, sample};
+    timesteps[i] = static_cast<std::int32_t>(
+        kernels::uniform_index(random.bits(kDrawTimestep).x, static_cast<std::uint32_t>(schedule_.steps())));
+  }
+}
+
+void DiffusionTrainer::send_draws() const {
+  offsets_.send();
+  recipes_.send();
+  timesteps_.send();
+}
+
+DiffusionTrainer::Batch DiffusionTrainer::enqueue_batch(std::int64_t micro) const {
   const std::int64_t size = network_.config().size, n = config_.batch;
   const Device device = network_.device();
-  const std::int64_t first_sample = (steps_ * config_.accumulation + micro) * n;
-  std::vector<kernels::TripletRecipe> recipes;
   Batch batch;
-  for (std::int64_t i = 0; i < n; ++i) {
-    const auto sample = static_cast<std::uint64_t>(first_sample + i);
-    recipes.push_back(draw_recipe(config_.synthesis, config_.seed, sample, pictures_.dim(0), 0, size, size));
-    const kernels::Philox random{config_.seed, kernels::RandomStream::diffusion, sample};
-    batch.timesteps_on_host.push_back(static_cast<std::int32_t>(
-        kernels::uniform_index(random.bits(kDrawTimestep).x, static_cast<std::uint32_t>(schedule_.steps()))));
-  }
-  batch.timesteps = Tensor::from_host<std::int32_t>({n}, batch.timesteps_on_host, device);
+  batch.timesteps = Tensor::empty({n}, DType::i32, device);
+  copy_bytes(batch.timesteps.raw(), device, timesteps_.on_device<std::int32_t>() + micro * n, device,
+             batch.timesteps.bytes());
 
   // A triplet without a defect: the same picture twice, and an empty mask.
   const Shape shape{n, size, size, 3};
   const Tensor x_0 = Tensor::empty(shape, config_.type, device);
   const Tensor same = Tensor::empty(shape, config_.type, device);
   const Tensor mask = Tensor::empty({n, size, size}, DType::u8, device);
-  const Buffer on_device = upload<kernels::TripletRecipe>(recipes, device);
   kernels::TripletArgs args;
   args.type = config_.type;
   args.n = n;
   args.h = args.w = size;
   args.pictures = pictures_.data<std::uint8_t>();
-  args.recipes = static_cast<const kernels::TripletRecipe*>(on_device.data());
+  args.recipes = recipes_.on_device<kernels::TripletRecipe>() + micro * n;
   args.normal = x_0.raw();
   args.defective = same.raw();
   args.mask = mask.data<std::uint8_t>();
@@ -104,8 +126,8 @@ DiffusionTrainer::Batch DiffusionTrainer::draw_batch(std::int64_t micro) const {
   DDPMTS_LAUNCH(device, triplet, args);
 
   const NoisedPictures noised =
-      forward_diffusion(x_0, batch.timesteps, tables_, config_.seed, static_cast<std::uint64_t>(first_sample),
-                        config_.prediction);
+      forward_diffusion(x_0, batch.timesteps, tables_, config_.seed, static_cast<std::uint64_t>(micro * n),
+                        config_.prediction, &offsets_.on_device<Offsets>()->samples);
   batch.x_t = noised.x_t;
   batch.target = noised.target;
   return batch;
@@ -113,8 +135,8 @@ DiffusionTrainer::Batch DiffusionTrainer::draw_batch(std::int64_t micro) const {
 
 Tensor DiffusionTrainer::predict(const Batch& batch, std::int64_t micro, const UNetObserver& observe) const {
   UNetForward options;
-  options.dropout = {network_.config().dropout, config_.seed,
-                     static_cast<std::uint64_t>(steps_ * config_.accumulation + micro)};
+  options.dropout = {network_.config().dropout, config_.seed, static_cast<std::uint64_t>(micro),
+                     &offsets_.on_device<Offsets>()->dropout};
   options.observe = observe;
   return network_.predict(batch.x_t, batch.timesteps, options);
 }
@@ -123,20 +145,19 @@ DiffusionStepReport DiffusionTrainer::step(double progress) {
   DiffusionStepReport report;
   report.learning_rate =
       config_.learning_rate * cosine_schedule(progress, config_.warmup, config_.final_learning_rate);
+  prepare_draws();
+  optimizer_.prepare(report.learning_rate);
   clear_tape();
-  const float share = 1.0f / static_cast<float>(config_.accumulation);
-  for (std::int64_t micro = 0; micro < config_.accumulation; ++micro) {
-    const Batch batch = draw_batch(micro);
-    const NoiseLoss loss = noise_loss(predict(batch, micro), batch.target);
-    const LossTerm term{loss.total, share};
-    backward({&term, 1});
-    const std::vector<float> per_picture = loss.per_picture.to_floats();
-    for (std::size_t i = 0; i < per_picture.size(); ++i) {
-      if (std::isfinite(per_picture[i])) losses_.add(batch.timesteps_on_host[i], per_picture[i]);
-    }
-    report.loss += share * loss.total.item();
+  graph_.run({}, [this] { enqueue_step(); });
+  const StepReport optimized = optimizer_.finish();
+  const std::span<const float> per_picture = picture_losses_.host<float>();
+  const std::span<const std::int32_t> timesteps = timesteps_.host<std::int32_t>();
+  for (std::size_t i = 0; i < per_picture.size(); ++i) {
+    if (std::isfinite(per_picture[i])) losses_.add(timesteps[i], per_picture[i]);
   }
-  const StepReport optimized = optimizer_.step(report.learning_rate);
+  for (const float loss : batch_losses_.host<float>()) {
+    report.loss += 1.0f / static_cast<float>(config_.accumulation) * loss;
+  }
   report.grad_norm = optimized.grad_norm;
   report.finite = optimized.finite;
   skipped_in_a_row_ = optimized.finite ? 0 : skipped_in_a_row_ + 1;
@@ -152,13 +173,33 @@ DiffusionStepReport DiffusionTrainer::step(double progress) {
   return report;
 }
 
+void DiffusionTrainer::enqueue_step() {
+  const Device device = network_.device();
+  const float share = 1.0f / static_cast<float>(config_.accumulation);
+  send_draws();
+  for (std::int64_t micro = 0; micro < config_.accumulation; ++micro) {
+    const Batch batch = enqueue_batch(micro);
+    const NoiseLoss loss = noise_loss(predict(batch, micro), batch.target);
+    copy_bytes(picture_losses_.on_device<float>() + micro * config_.batch, device, loss.per_picture.raw(),
+               device, loss.per_picture.bytes());
+    copy_bytes(batch_losses_.on_device<float>() + micro, device, loss.total.raw(), device,
+               loss.total.bytes());
+    const LossTerm term{loss.total, share};
+    backward({&term, 1});
+  }
+  picture_losses_.fetch();
+  batch_losses_.fetch();
+  optimizer_.enqueue();
+}
+
 std::string DiffusionTrainer::first_failure() const {
   for (const ParameterPtr& parameter : network_.parameters()) {
     if (!all_finite(parameter->value())) return "the weight " + parameter->name();
   }
   clear_tape();
+  send_draws();
   for (std::int64_t micro = 0; micro < config_.accumulation; ++micro) {
-    const Batch batch = draw_batch(micro);
+    const Batch batch = enqueue_batch(micro);
     if (!all_finite(batch.x_t)) return "the noised pictures";
     std::string first;
     const UNetObserver observe = [&first](const UNetActivation& activation) {

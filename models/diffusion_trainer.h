@@ -2,10 +2,20 @@
 // diffusion → prediction → mean squared error → one backward pass per micro-batch → clipping, AdamW and the moving
 // average of the weights in one optimiser pass. Everything random is keyed by (seed, step), so a resumed run continues bit
 // for bit.
+//
+// On a GPU a step, with all its micro-batches, is one graph (engine/step_graph.h). What changes from step to step, and how it
+// gets there:
+//   pictures and their places, timesteps               drawn on the host, sent by captured copies
+//   which random numbers are the noise, the dropout    offsets that the drawing kernels read, sent likewise
+//   learning rate, bias corrections, average's decay   the optimiser's rates, sent likewise
+//   whether a gradient was not finite, their norm      stay on the device, where the optimiser's kernel reads them
+//   losses and norm, for the report                    fetched by captured copies, read when the step is over
 #pragma once
 
 #include "data/defect_recipe.h"
+#include "engine/exchange_block.h"
 #include "engine/optimizer.h"
+#include "engine/step_graph.h"
 #include "models/diffusion.h"
 #include "models/unet.h"
 
@@ -90,13 +100,22 @@ class DiffusionTrainer {
   void copy_average_to(UNet& target) const;
 
   TimestepLosses& losses() { return losses_; }
+  /// How often a step was replayed as a graph.
+  std::int64_t replays() const { return graph_.replays(); }
 
  private:
   struct Batch {
     Tensor x_t, target, timesteps;
-    std::vector<std::int32_t> timesteps_on_host;
   };
-  Batch draw_batch(std::int64_t micro) const;
+  /// Added, on the device, to what a captured step draws by.
+  struct Offsets {
+    std::uint64_t samples = 0, dropout = 0;
+  };
+  /// Writes what the step that comes next draws and sends.
+  void prepare_draws();
+  void send_draws() const;
+  void enqueue_step();
+  Batch enqueue_batch(std::int64_t micro) const;
   Tensor predict(const Batch& batch, std::int64_t micro, const UNetObserver& observe = {}) const;
   /// Runs the failed step again and says where the first value that is not finite appears.
   std::string first_failure() const;
@@ -108,6 +127,9 @@ class DiffusionTrainer {
   DiffusionTrainingConfig config_;
   Optimizer optimizer_;
   TimestepLosses losses_;
+  ExchangeBlock offsets_, recipes_, timesteps_;  // the latter two for all pictures of a step
+  ExchangeBlock picture_losses_, batch_losses_;  // of a step's pictures, of its micro-batches
+  StepGraph graph_;
   std::int64_t steps_ = 0, skipped_ = 0, skipped_in_a_row_ = 0;
 };
 

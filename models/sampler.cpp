@@ -99,36 +99,69 @@ Disturbance Sampler::disturbance_of(std::uint64_t index) const {
   return {config_.s_low + (config_.s_high - config_.s_low) * share, config_.delta};
 }
 
+Sampler::Chain& Sampler::chain_of(const SampleBatch& batch) const {
+  const auto n = static_cast<std::int64_t>(batch.indices.size());
+  const std::int64_t size = network_.config().size;
+  const Shape pictures{n, size, size, 3};
+  if (chain_ && chain_->x.shape() == pictures &&
+      static_cast<bool>(chain_->step.mask) == static_cast<bool>(batch.mask) &&
+      static_cast<bool>(chain_->step.known) == batch.keep_outside) {
+    return *chain_;
+  }
+  if (chain_) dropped_captures_ += chain_->graph.captures();
+  const Device device = network_.device();
+  const auto tensor = [&](const Shape& shape, DType type) { return Tensor::empty(shape, type, device); };
+  ReverseStep step;
+  step.seed = config_.seed;
+  if (batch.mask) step.mask = tensor({n, size, size}, DType::u8);
+  if (batch.keep_outside) step.known = tensor(pictures, type_);
+  const std::size_t coefficients = batch.indices.size() * sizeof(kernels::ReverseStepCoefficients);
+  chain_.reset();  // its memory first
+  chain_.reset(new Chain{tensor(pictures, DType::f32),
+                         tensor({n}, DType::i32),
+                         Buffer(device, coefficients),
+                         step,
+                         {tensor(pictures, type_), tensor(pictures, DType::u8)},
+                         StepGraph(device)});
+  return *chain_;
+}
+
+void Sampler::enqueue_step(const Chain& chain) const {
+  const Tensor noise = network_.predict(chain.outputs.next_input, chain.timesteps);
+  reverse_step(chain.x, noise, chain.step,
+               static_cast<const kernels::ReverseStepCoefficients*>(chain.coefficients.data()),
+               chain.outputs);
+}
+
 Tensor Sampler::sample(const SampleBatch& batch, const std::function<void(std::int64_t)>& after_step) const {
   check(batch);
   const NoGrad painting;
-  const auto n = static_cast<std::int64_t>(batch.indices.size());
   const Device device = network_.device();
   std::vector<Disturbance> disturbances;
   for (const std::uint64_t index : batch.indices) disturbances.push_back(disturbance_of(index));
 
-  ReverseStep step;
-  step.coefficients.resize(batch.indices.size());
-  step.seed = config_.seed;
-  step.mask = batch.mask;
-  if (batch.keep_outside) step.known = to_network_range(batch.pictures, type_);
-  const Tensor x = start(batch);
-  ReverseStepOutputs outputs{x.cast(type_), {}};
-  if (type_ == DType::f32) outputs.next_input = x.clone();
+  Chain& chain = chain_of(batch);
+  chain.x.copy_from(start(batch));
+  chain.outputs.next_input.copy_from(chain.x.cast(type_));
+  if (batch.mask) chain.step.mask.copy_from(batch.mask);
+  if (batch.keep_outside) chain.step.known.copy_from(to_network_range(batch.pictures, type_));
+  std::int64_t versions = 0;  // only grow, so that their sum changes whenever one does
+  for (const ParameterPtr& parameter : network_.parameters()) versions += parameter->version();
+
+  std::vector<kernels::ReverseStepCoefficients> coefficients(batch.indices.size());
   for (std::size_t i = first_ + 1; i-- > 0;) {
     const std::vector<std::int32_t> t(batch.indices.size(),
                                       static_cast<std::int32_t>(schedule_.timesteps[i]));
-    const Tensor noise =
-        network_.predict(outputs.next_input, Tensor::from_host<std::int32_t>({n}, t, device));
-    for (std::size_t j = 0; j < step.coefficients.size(); ++j) {
-      step.coefficients[j] =
-          reverse_coefficients(schedule_, i, config_.step, disturbances[j], config_.prediction);
-      step.coefficients[j].random_step = random_step(batch.indices[j], i + 1);
+    for (std::size_t j = 0; j < coefficients.size(); ++j) {
+      coefficients[j] = reverse_coefficients(schedule_, i, config_.step, disturbances[j], config_.prediction);
+      coefficients[j].random_step = random_step(batch.indices[j], i + 1);
     }
-    outputs = reverse_step(x, noise, step, i == 0);
+    copy_bytes(chain.timesteps.raw(), device, t.data(), {}, chain.timesteps.bytes());
+    copy_bytes(chain.coefficients.data(), device, coefficients.data(), {}, chain.coefficients.bytes());
+    chain.graph.run({versions}, [&] { enqueue_step(chain); });
     if (after_step) after_step(static_cast<std::int64_t>(first_ - i + 1));
   }
-  return outputs.pictures;
+  return chain.outputs.pictures.clone();
 }
 
 }  // namespace ddpmts

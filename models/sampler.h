@@ -3,10 +3,16 @@
 //
 // Picture j of a seed is a function of (seed, j) and of the network alone: of no other picture in the batch. Its random
 // numbers are keyed by j; the network works on each picture by itself.
+//
+// On a GPU the reverse step (the network and what follows it) is one graph (engine/step_graph.h), also from one call of
+// sample() to the next, as long as the batches are alike. Timesteps and coefficients are copied to where it reads them
+// before every step.
 #pragma once
 
 #include <functional>
+#include <memory>
 
+#include "engine/step_graph.h"
 #include "models/diffusion.h"
 #include "models/unet.h"
 
@@ -44,9 +50,24 @@ class Sampler {
 
   /// → u8 pictures [N,size,size,3] on the network's device. `after_step(done)` is called after every reverse step.
   /// Throws ShapeError when the batch does not fit the network or the configuration.
+  /// Safe from one thread at a time.
   Tensor sample(const SampleBatch& batch, const std::function<void(std::int64_t)>& after_step = {}) const;
 
+  /// How often the reverse step was captured as a graph.
+  std::int64_t captures() const { return dropped_captures_ + (chain_ ? chain_->graph.captures() : 0); }
+
  private:
+  /// What a reverse step reads and writes; kept for the next batch of its kind.
+  struct Chain {
+    Tensor x;                    // f32
+    Tensor timesteps;            // [N] i32
+    Buffer coefficients;         // [N] ReverseStepCoefficients
+    ReverseStep step;            // mask and known picture; not the coefficients
+    ReverseStepOutputs outputs;  // the network's next input; pictures
+    StepGraph graph;
+  };
+  Chain& chain_of(const SampleBatch& batch) const;
+  void enqueue_step(const Chain& chain) const;
   void check(const SampleBatch& batch) const;
   Tensor start(const SampleBatch& batch) const;
   Disturbance disturbance_of(std::uint64_t index) const;
@@ -56,6 +77,8 @@ class Sampler {
   DType type_;
   ReverseSchedule schedule_;
   std::size_t first_;  // index in schedule_ of the step that the chain begins with
+  mutable std::unique_ptr<Chain> chain_;
+  mutable std::int64_t dropped_captures_ = 0;
 };
 
 }  // namespace ddpmts

@@ -205,21 +205,19 @@ Prepared prepare_sampling(Device device, const std::string& unet, DType type, st
   SampleBatch batch;
   for (std::int64_t i = 0; i < n; ++i) batch.indices.push_back(static_cast<std::uint64_t>(i));
   batch.pictures = drawn_pictures(n, size, device);
-  const auto sample = [=](DType of) {
-    SamplerConfig config;
-    config.start_timestep = 0;
-    return Sampler(*network, NoiseSchedule(), config, of).sample(batch);
-  };
+  SamplerConfig config;
+  config.start_timestep = 0;
+  const auto sampler = std::make_shared<Sampler>(*network, NoiseSchedule(), config, type);
   Prepared p;
-  p.run = [=] { sample(type); };
+  p.run = [=] { sampler->sample(batch); };
   p.check = [=] {
     const DType other = other_type(type, device);
     const auto levels = [](const Tensor& pictures) {
       const std::vector<std::uint8_t> host = pictures.to_host<std::uint8_t>();
       return std::vector<float>(host.begin(), host.end());
     };
-    return compare_norms(fmt::format("pictures against {}", name_of(other)), levels(sample(type)),
-                         levels(sample(other)), 0.02);
+    return compare_norms(fmt::format("pictures against {}", name_of(other)), levels(sampler->sample(batch)),
+                         levels(Sampler(*network, NoiseSchedule(), config, other).sample(batch)), 0.02);
   };
   p.flops = flops_of(p.run);
   return p;
@@ -317,11 +315,12 @@ void add_pipeline_cases(const CasePlan& plan, Cases& cases) {
   for (const std::string& unet : plan.unets({"xs", "s"})) {
     for (const std::int64_t size : plan.sizes({unet == "xs" ? 128 : 64})) {
       if (size != 64 && size != 128 && size != 256) continue;  // what the presets are made for
-      add("diffusion_training_step/unet_" + unet, size, {8}, 2e9, {{"unet", unet}}, unet == "s",
-          [=](DType t, std::int64_t n, std::int64_t s) {
-            return prepare_diffusion_training(device, unet, t, n, s);
-          });
-      add("diffusion_sampling_step/unet_" + unet, size, {1, 8}, 1e9, {{"unet", unet}}, unet == "s",
+      add_captured("diffusion_training_step/unet_" + unet, size, {8}, 2e9, {{"unet", unet}}, unet == "s",
+                   [=](DType t, std::int64_t n, std::int64_t s) {
+                     return prepare_diffusion_training(device, unet, t, n, s);
+                   });
+      add_captured(
+          "diffusion_sampling_step/unet_" + unet, size, {1, 8}, 1e9, {{"unet", unet}}, unet == "s",
           [=](DType t, std::int64_t n, std::int64_t s) { return prepare_sampling(device, unet, t, n, s); });
     }
   }

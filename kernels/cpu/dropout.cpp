@@ -19,7 +19,8 @@ void dropout_block(const DropoutArgs& args, std::int64_t first, std::int64_t cou
   const T* x = static_cast<const T*>(args.x) + first;
   T* y = static_cast<T*>(args.y) + first;
   const float scale = 1.0f / (1.0f - args.probability);
-  const Philox random{args.seed, RandomStream::dropout, args.step};
+  const std::uint64_t offset = args.step_offset != nullptr ? *args.step_offset : 0;
+  const Philox random{args.seed, RandomStream::dropout, args.step + offset};
   for (std::int64_t i = 0; i < count; i += 4) {
     const Uint4 block = random.bits(static_cast<std::uint32_t>((first + i) / 4));
     const std::uint32_t words[4] = {block.x, block.y, block.z, block.w};

@@ -15,8 +15,9 @@ template <class T>
 void noise_chunk(const ForwardDiffusionArgs& args, std::int64_t picture, std::int64_t first,
                  std::int64_t count) {
   alignas(64) float noise[kNoiseChunk];
+  const std::uint64_t offset = args.sample_offset != nullptr ? *args.sample_offset : 0;
   const Philox random{args.seed, RandomStream::diffusion,
-                      args.first_sample + static_cast<std::uint64_t>(picture)};
+                      args.first_sample + offset + static_cast<std::uint64_t>(picture)};
   fill_gaussians(random, first, count, noise);
   const std::int32_t t = args.timesteps[picture];
   const float on_picture = args.sqrt_alphas_cumprod[t];

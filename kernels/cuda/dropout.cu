@@ -18,7 +18,8 @@ __global__ void __launch_bounds__(kThreads)
   const Stretch<kWidth> here =
       stretch_of<kWidth>((std::int64_t{blockIdx.x} * kThreads + threadIdx.x) * kWidth, args.count, aligned);
   if (here.size <= 0) return;
-  const Philox random{args.seed, RandomStream::dropout, args.step};
+  const std::uint64_t offset = args.step_offset != nullptr ? *args.step_offset : 0;
+  const Philox random{args.seed, RandomStream::dropout, args.step + offset};
   Floats<kWidth> x = here.read(static_cast<const T*>(args.x));
 #pragma unroll
   for (int b = 0; b < kWidth / 4; ++b) {

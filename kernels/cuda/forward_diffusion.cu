@@ -21,7 +21,8 @@ __global__ void __launch_bounds__(kThreads)
       stretch_of<kWidth>((std::int64_t{block} * kThreads + threadIdx.x) * kWidth, args.count, aligned);
   if (here.size <= 0) return;
   const std::int64_t at = picture * args.count;
-  const Philox random{args.seed, RandomStream::diffusion, args.first_sample + picture};
+  const std::uint64_t offset = args.sample_offset != nullptr ? *args.sample_offset : 0;
+  const Philox random{args.seed, RandomStream::diffusion, args.first_sample + offset + picture};
   Floats<kWidth> target = gaussians_of<kWidth>(random, here.first);  // ε
   const std::int32_t t = args.timesteps[picture];
   const float on_picture = args.sqrt_alphas_cumprod[t], on_noise = args.sqrt_one_minus_alphas_cumprod[t];

@@ -39,6 +39,24 @@ TEST(Dropout, FollowsItsDefinition) {
   });
 }
 
+TEST(Dropout, ReadsTheOffsetOfItsStepWhenItRuns) {
+  test::for_each_isa([](CpuIsa isa) {
+    const Buffer x(DType::f32, random_floats(1001, 2));
+    Buffer expected(DType::f32, 1001), actual(DType::f32, 1001);
+    Array<std::uint64_t> offset(1);
+    for (const std::uint64_t step : {5ULL, 1ULL << 40}) {
+      DropoutArgs args{DType::f32, 1001, 0.5f, 1, step, x.data(), expected.data()};
+      DDPMTS_RUN_KERNEL(isa, dropout, args);
+      offset[0] = step - 2;
+      args.step = 2;
+      args.y = actual.data();
+      args.step_offset = offset.data();
+      DDPMTS_RUN_KERNEL(isa, dropout, args);
+      EXPECT_EQ(actual.bytes(), expected.bytes()) << step;
+    }
+  });
+}
+
 TEST(Dropout, WorksInPlace) {
   test::for_each_isa([](CpuIsa isa) {
     const Buffer x(DType::f32, random_floats(1001, 2));

@@ -172,6 +172,23 @@ TEST(ForwardDiffusion, DrawsTheseBitsEverywhere) {
   }
 }
 
+TEST(ForwardDiffusion, ReadsTheOffsetOfItsSamplesWhenItRuns) {
+  Array<std::uint64_t> offset(1);
+  for (const std::uint64_t samples : {9ULL, 1ULL << 40}) {
+    test::for_each_isa([&](CpuIsa isa) {
+      Call expected(DType::f32, 2, 77), actual(DType::f32, 2, 77);
+      expected.args.first_sample = 3 + samples;
+      actual.args.first_sample = 3;
+      offset[0] = samples;
+      actual.args.sample_offset = offset.data();
+      DDPMTS_RUN_KERNEL(isa, forward_diffusion, expected.args);
+      DDPMTS_RUN_KERNEL(isa, forward_diffusion, actual.args);
+      EXPECT_EQ(actual.x_t.bytes(), expected.x_t.bytes()) << samples;
+      EXPECT_EQ(actual.noise, expected.noise) << samples;
+    });
+  }
+}
+
 TEST(ForwardDiffusion, APictureDrawsTheSameInAnyBatch) {
   Call batch(DType::f32, 5, 77), alone(DType::f32, 1, 77);
   alone.args.first_sample = batch.args.first_sample + 3;
