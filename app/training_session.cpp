@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <optional>
 
 #include "app/defect_bank.h"
 #include "app/inspect_samples.h"
@@ -179,10 +180,11 @@ SessionEnd run_training(RunConfig config, const RunFolder& run, const SessionOpt
       config.teacher == kRandomTeacher ? run.random_teacher() : std::filesystem::path(config.teacher));
   Detector detector(NamedTensors(teacher, WeightOrder::oihw), config.detector, config.training.seed, device);
   TrainingPlan plan(config.steps, config.minutes);
-  DetectorTrainer trainer(detector, data.training, folder_pictures, config.training, painted);
+  std::optional<DetectorTrainer> trainer(std::in_place, detector, data.training, folder_pictures,
+                                         config.training, painted);
   if (options.resume) {
     NamedTensors(*checkpoint_file, WeightOrder::krsc).load_into(detector.parameters());
-    trainer.restore(checkpoint.trainer, [&](const std::string& name, const Shape& shape) {
+    trainer->restore(checkpoint.trainer, [&](const std::string& name, const Shape& shape) {
       return Tensor::from_host<float>(shape, checkpoint_file->read_f32(name, shape.extents()));
     });
     plan.restore(checkpoint.plan);
@@ -197,7 +199,7 @@ SessionEnd run_training(RunConfig config, const RunFolder& run, const SessionOpt
               config.teacher.c_str(), name_of(depth), describe(device).c_str(),
               name_of(config.detector.precision), static_cast<long long>(config.training.batch));
   if (!options.resume && config.training.start_student_from_teacher &&
-      !trainer.student_started_from_teacher()) {
+      !trainer->student_started_from_teacher()) {
     std::printf("the student starts at random: it is a ResNet-18 and cannot start from a %s\n",
                 name_of(depth));
   }
@@ -209,15 +211,16 @@ SessionEnd run_training(RunConfig config, const RunFolder& run, const SessionOpt
   loop.log = run.log();
   loop.log_every = options.log_every;
   loop.append = options.resume;
-  loop.step = [&](double progress) { return log_record(trainer.step(progress)); };
+  loop.step = [&](double progress) { return log_record(trainer->step(progress)); };
   loop.text = line_text;
-  loop.save = [&] { save_checkpoint(run, config, detector, trainer, plan, picture_count); };
+  loop.save = [&] { save_checkpoint(run, config, detector, *trainer, plan, picture_count); };
   loop.peak_memory = [&] { return static_cast<std::size_t>(memory_stats(device).peak); };
   if (!loop.run(plan)) {
     std::printf("interrupted after %lld steps; continue with: ddpmts train %s -o %s --resume\n",
                 static_cast<long long>(plan.state().steps), config.data.c_str(), run.root.c_str());
     return SessionEnd::interrupted;
   }
+  trainer.reset();  // what it holds, its graph's memory too, is not needed any more
   finish_model(std::move(detector), config, data, run);
   std::error_code kept;  // then it merely takes up room
   std::filesystem::remove_all(run.previous(), kept);

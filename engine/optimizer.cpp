@@ -88,6 +88,7 @@ void Optimizer::upload_slots() {
   if (slots.empty()) throw_error("optimiser: no parameter has a gradient; call backward() first");
   if (slots == slots_) return;
   slots_ = std::move(slots);
+  const LastingMemory kept;
   slots_there_ = upload<kernels::ParameterSlot>(slots_, device_);
 }
 

@@ -11,6 +11,38 @@ namespace {
 
 constexpr std::int64_t kHidden = 512, kEmbedding = 128;
 
+// Both views of scenes first, first + 1, …: one view of each, then the other.
+void draw_pairs(std::uint64_t seed, std::uint64_t first, std::int64_t size,
+                std::span<kernels::SceneRecipe> scenes, std::span<kernels::SceneViewRecipe> views) {
+  const auto count = static_cast<std::int64_t>(scenes.size());
+#pragma omp parallel for schedule(static)
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::uint64_t index = first + static_cast<std::uint64_t>(i);
+    scenes[static_cast<std::size_t>(i)] = draw_scene(seed, index);
+    const auto pair = draw_scene_views(seed, index, size);
+    for (std::int64_t k = 0; k < 2; ++k) {
+      kernels::SceneViewRecipe& view = views[static_cast<std::size_t>(k * count + i)];
+      view = pair[static_cast<std::size_t>(k)];
+      view.scene = static_cast<std::int32_t>(i);
+    }
+  }
+}
+
+// The recipes lie on the device.
+Tensor enqueue_pairs(const kernels::SceneRecipe* scenes, const kernels::SceneViewRecipe* views,
+                     std::int64_t count, std::int64_t size, Device device) {
+  const Tensor pictures = Tensor::empty({2 * count, size, size, 3}, DType::u8, device);
+  kernels::SceneViewsArgs args;
+  args.n = 2 * count;
+  args.h = args.w = size;
+  args.scene_count = count;
+  args.scenes = scenes;
+  args.views = views;
+  args.pictures = pictures.data<std::uint8_t>();
+  DDPMTS_LAUNCH(device, scene_views, args);
+  return pictures;
+}
+
 }  // namespace
 
 void check(const PretrainingConfig& config) {
@@ -88,31 +120,55 @@ Pretrainer::Pretrainer(const PretrainingConfig& config, Device device)
     : config_((check(config), config)),
       device_(device),
       network_(config.seed, device),
-      optimizer_(network_.parameters, config.optimizer) {}
+      optimizer_(network_.parameters, config.optimizer),
+      scenes_(device, static_cast<std::size_t>(config.batch) * sizeof(kernels::SceneRecipe)),
+      views_(device, 2 * static_cast<std::size_t>(config.batch) * sizeof(kernels::SceneViewRecipe)),
+      losses_(device, 4 * sizeof(float)),
+      graph_(device, network_.parameters) {}
 
 PretrainingStepReport Pretrainer::step(double progress) {
   PretrainingStepReport report;
   report.learning_rate =
       config_.learning_rate * cosine_schedule(progress, config_.warmup, config_.final_learning_rate);
-  clear_tape();
   const std::int64_t size = progress < 1.0 - config_.final_share ? config_.size : config_.final_size;
-  const Tensor pictures = draw_view_pairs(config_.seed, static_cast<std::uint64_t>(steps_ * config_.batch),
-                                          config_.batch, size, device_);
-  const std::vector<Tensor> levels =
-      network_.trunk.features(normalized_pictures(pictures, config_.type), Mode::training);
-  const ContrastiveLoss loss2 = contrastive_loss(network_.head2.embed(levels[1]), config_.temperature);
-  const ContrastiveLoss loss3 = contrastive_loss(network_.head3.embed(levels[2]), config_.temperature);
-  const LossTerm terms[] = {{loss2.total, config_.layer2_weight}, {loss3.total, 1.0f}};
-  backward(terms);
-  report.loss = config_.layer2_weight * loss2.total.item() + loss3.total.item();
-  report.accuracy2 = loss2.accuracy.item();
-  report.accuracy3 = loss3.accuracy.item();
-  const StepReport optimized = optimizer_.step(report.learning_rate);
+  draw_pairs(config_.seed, static_cast<std::uint64_t>(steps_ * config_.batch), size,
+             scenes_.host<kernels::SceneRecipe>(), views_.host<kernels::SceneViewRecipe>());
+  optimizer_.prepare(report.learning_rate);
+  clear_tape();
+  graph_.run({size}, [this, size] { enqueue_step(size); });
+  const StepReport optimized = optimizer_.finish();
+  const std::span<const float> losses = losses_.host<float>();
+  report.loss = config_.layer2_weight * losses[0] + losses[2];
+  report.accuracy2 = losses[1];
+  report.accuracy3 = losses[3];
   report.grad_norm = optimized.grad_norm;
   report.finite = optimized.finite;
   skipped_in_a_row_ = optimized.finite ? 0 : skipped_in_a_row_ + 1;
   ++steps_;
   return report;
+}
+
+void Pretrainer::enqueue_step(std::int64_t size) {
+  scenes_.send();
+  views_.send();
+  const Tensor pictures =
+      enqueue_pairs(scenes_.on_device<kernels::SceneRecipe>(), views_.on_device<kernels::SceneViewRecipe>(),
+                    config_.batch, size, device_);
+  const std::vector<Tensor> levels =
+      network_.trunk.features(normalized_pictures(pictures, config_.type), Mode::training);
+  const ContrastiveLoss of_levels[] = {
+      contrastive_loss(network_.head2.embed(levels[1]), config_.temperature),
+      contrastive_loss(network_.head3.embed(levels[2]), config_.temperature)};
+  float* out = losses_.on_device<float>();
+  for (const ContrastiveLoss& loss : of_levels) {
+    for (const Tensor& value : {loss.total, loss.accuracy}) {
+      copy_bytes(out++, device_, value.raw(), device_, value.bytes());
+    }
+  }
+  losses_.fetch();
+  const LossTerm terms[] = {{of_levels[0].total, config_.layer2_weight}, {of_levels[1].total, 1.0f}};
+  backward(terms);
+  optimizer_.enqueue();
 }
 
 std::vector<std::pair<std::string, Tensor>> Pretrainer::state() const {
@@ -141,29 +197,11 @@ Tensor draw_view_pairs(std::uint64_t seed, std::uint64_t first, std::int64_t cou
                        Device device) {
   std::vector<kernels::SceneRecipe> scenes(static_cast<std::size_t>(count));
   std::vector<kernels::SceneViewRecipe> views(static_cast<std::size_t>(2 * count));
-#pragma omp parallel for schedule(static)
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::uint64_t index = first + static_cast<std::uint64_t>(i);
-    scenes[static_cast<std::size_t>(i)] = draw_scene(seed, index);
-    const auto pair = draw_scene_views(seed, index, size);
-    for (std::int64_t k = 0; k < 2; ++k) {
-      kernels::SceneViewRecipe& view = views[static_cast<std::size_t>(k * count + i)];
-      view = pair[static_cast<std::size_t>(k)];
-      view.scene = static_cast<std::int32_t>(i);
-    }
-  }
-  const Tensor pictures = Tensor::empty({2 * count, size, size, 3}, DType::u8, device);
+  draw_pairs(seed, first, size, scenes, views);
   const Buffer scenes_there = upload<kernels::SceneRecipe>(scenes, device);
   const Buffer views_there = upload<kernels::SceneViewRecipe>(views, device);
-  kernels::SceneViewsArgs args;
-  args.n = 2 * count;
-  args.h = args.w = size;
-  args.scene_count = count;
-  args.scenes = static_cast<const kernels::SceneRecipe*>(scenes_there.data());
-  args.views = static_cast<const kernels::SceneViewRecipe*>(views_there.data());
-  args.pictures = pictures.data<std::uint8_t>();
-  DDPMTS_LAUNCH(device, scene_views, args);
-  return pictures;
+  return enqueue_pairs(static_cast<const kernels::SceneRecipe*>(scenes_there.data()),
+                       static_cast<const kernels::SceneViewRecipe*>(views_there.data()), count, size, device);
 }
 
 }  // namespace ddpmts

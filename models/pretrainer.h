@@ -4,12 +4,18 @@
 // Everything random is keyed by (seed, step). A run resumed on the same machine, with as many threads, therefore goes on bit for
 // bit where its progress counts steps; where progress is time (`--minutes`), learning rate and size depend on how fast the machine
 // was. On a GPU it also needs engine_settings().deterministic (`--deterministic`).
+//
+// On a GPU a step is one graph (engine/step_graph.h), captured anew when the views' size changes. Scenes, views and the
+// optimiser's rates are sent by captured copies; losses, accuracies and the gradients' norm fetched likewise.
 #pragma once
 
 #include <functional>
+#include <span>
 
 #include "data/scene_recipe.h"
+#include "engine/exchange_block.h"
 #include "engine/optimizer.h"
+#include "engine/step_graph.h"
 #include "layers/conv.h"
 #include "models/resnet_trunk.h"
 
@@ -75,6 +81,9 @@ class Pretrainer {
 
   const ResNetTrunk& trunk() const { return network_.trunk; }
 
+  /// How often a step was captured as a graph.
+  std::int64_t captures() const { return graph_.captures(); }
+
  private:
   struct Head {
     ConvNorm hidden;
@@ -93,7 +102,12 @@ class Pretrainer {
   PretrainingConfig config_;
   Device device_;
   Network network_;
+  void enqueue_step(std::int64_t size);
+
   Optimizer optimizer_;
+  ExchangeBlock scenes_, views_;  // of the next step
+  ExchangeBlock losses_;          // of layer2 and layer3: loss and accuracy
+  StepGraph graph_;
   std::int64_t steps_ = 0, skipped_in_a_row_ = 0;
 };
 
