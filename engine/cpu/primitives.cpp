@@ -1,17 +1,17 @@
-// Convolution and pooling by oneDNN (onednn_plans.h).
+// Convolution and pooling by oneDNN (onednn_plans.h), but for convolutions that Winograd's algorithm does faster (winograd.h).
 //
 // Activations stay NHWC, where oneDNN 2.6 picks its AMX kernels. Weights are packed from KRSC into the layout
-// that a kernel asks for; the packed copy is kept with the parameter until its version changes, so a frozen
-// network packs once.
+// that a kernel asks for (packed_weights.h).
 #include "engine/cpu/primitives.h"
 
 #include <omp.h>
 
 #include <algorithm>
 #include <cstring>
-#include <mutex>
 
 #include "engine/cpu/onednn_plans.h"
+#include "engine/cpu/packed_weights.h"
+#include "engine/cpu/winograd.h"
 #include "kernels/launch.h"
 #include "kernels/max_pool.h"
 
@@ -53,46 +53,21 @@ const Plan& conv_plan(const ConvKey& key) {
   });
 }
 
-// A weight in the layouts that its kernels asked for.
-struct OnednnPackedWeights : PackedWeights {
-  struct Entry {
-    memory::desc desc;
-    Buffer data;
-    std::int64_t version = 0;
-  };
-  std::list<Entry> entries;
-  std::mutex mutex;  // several threads may inspect with one network
-};
-
-const void* packed_weight(const ConvShape& shape, Parameter& weight, const memory::desc& wanted) {
-  static std::mutex creation;
-  OnednnPackedWeights* packed = nullptr;
-  {
-    const std::lock_guard lock(creation);
-    if (!weight.packed) weight.packed = std::make_unique<OnednnPackedWeights>();
-    packed = static_cast<OnednnPackedWeights*>(weight.packed.get());
-  }
-  const std::lock_guard lock(packed->mutex);
-  OnednnPackedWeights::Entry* entry = nullptr;
-  for (auto& candidate : packed->entries) {
-    if (candidate.desc == wanted) entry = &candidate;
-  }
-  if (entry == nullptr) {
-    const LastingMemory kept;
-    entry = &packed->entries.emplace_back(wanted, Buffer({}, wanted.get_size()), 0);
-  }
-  if (entry->version != weight.version()) {
+const void* onednn_weight(const ConvShape& shape, Parameter& weight, const memory::desc& wanted) {
+  return packed_weight(weight, {PackedForm::Kind::onednn, wanted}, wanted.get_size(), [&](void* packed) {
     const auto plain = weight_desc(shape, shape.type, memory::format_tag::ohwi);
-    reorder(wrap(plain, weight.compute(shape.type).raw()), wrap(wanted, entry->data.data()));
-    entry->version = weight.version();
-  }
-  return entry->data.data();
+    reorder(wrap(plain, weight.compute(shape.type).raw()), wrap(wanted, packed));
+  });
 }
 
 }  // namespace
 
 void conv_forward(const ConvShape& s, const void* x, Parameter& weight, const ConvEpilogue& epilogue,
                   void* y) {
+  if (uses_winograd(s, ConvPass::forward)) {
+    winograd_forward(s, static_cast<const float*>(x), weight, epilogue, static_cast<float*>(y));
+    return;
+  }
   const ConvPlanOptions options{ConvPass::forward, epilogue.bias != nullptr, epilogue.residual != nullptr,
                                 epilogue.relu};
   if (options.accumulate && epilogue.residual != y) {  // oneDNN adds to what the result holds
@@ -102,18 +77,22 @@ void conv_forward(const ConvShape& s, const void* x, Parameter& weight, const Co
   const Plan& plan = conv_plan({s, options});
   std::unordered_map<int, memory> args{
       {DNNL_ARG_SRC, wrap(plan.x, x)},
-      {DNNL_ARG_WEIGHTS, wrap(plan.weights, packed_weight(s, weight, plan.weights))},
+      {DNNL_ARG_WEIGHTS, wrap(plan.weights, onednn_weight(s, weight, plan.weights))},
       {DNNL_ARG_DST, wrap(plan.y, y)}};
   if (options.bias) args.emplace(DNNL_ARG_BIAS, wrap(bias_desc(s.k), epilogue.bias));
   checked([&] { return text(s); }, [&] { execute(plan, std::move(args)); });
 }
 
 void conv_backward_data(const ConvShape& s, const void* dy, Parameter& weight, void* dx) {
+  if (uses_winograd(s, ConvPass::backward_data)) {
+    winograd_backward_data(s, static_cast<const float*>(dy), weight, static_cast<float*>(dx));
+    return;
+  }
   const Plan& plan = conv_plan({s, {ConvPass::backward_data}});
   checked([&] { return text(s); },
           [&] {
             execute(plan, {{DNNL_ARG_DIFF_DST, wrap(plan.y, dy)},
-                           {DNNL_ARG_WEIGHTS, wrap(plan.weights, packed_weight(s, weight, plan.weights))},
+                           {DNNL_ARG_WEIGHTS, wrap(plan.weights, onednn_weight(s, weight, plan.weights))},
                            {DNNL_ARG_DIFF_SRC, wrap(plan.x, dx)}});
           });
 }

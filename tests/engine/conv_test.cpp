@@ -40,6 +40,9 @@ const ConvCase kCases[] = {
     {"3x3 stride 2 even",
      {.n = 1, .h = 12, .w = 8, .c = 32, .k = 32, .r = 3, .s = 3, .stride = 2, .padding = 1}},
     {"3x3 blocked", {.n = 2, .h = 8, .w = 8, .c = 32, .k = 64, .r = 3, .s = 3, .padding = 1}},
+    {"3x3 by Winograd in f32", {.n = 2, .h = 17, .w = 13, .c = 37, .k = 33, .r = 3, .s = 3, .padding = 1}},
+    {"dilation 2 by Winograd in f32",
+     {.n = 1, .h = 30, .w = 22, .c = 32, .k = 34, .r = 3, .s = 3, .padding = 2, .dilation = 2}},
     {"3x3 to 1x1", {.n = 2, .h = 3, .w = 3, .c = 5, .k = 7, .r = 3, .s = 3}},
     {"flat filter", {.n = 2, .h = 13, .w = 9, .c = 5, .k = 7, .r = 1, .s = 3}},
 };
