@@ -146,7 +146,8 @@ Rival prepare_onednn_alone(const Conv& conv, ConvPass pass, bool relu) {
           }};
 }
 
-// FLOPs: 2·n·p·q·k·r·s·c in every pass. Bytes: input, weight and output once; weights and their gradient in f32 where the
+// FLOPs: the direct sum's, 2·n·p·q·k·r·s·c in every pass, also where Winograd's algorithm (engine/cpu/winograd.h) makes a quarter
+// of the products: the share of the roof may exceed 1. Bytes: input, weight and output once; weights and their gradient in f32 where the
 // gradient is made.
 Prepared prepare_conv(Device device, const ConvShape& shape, bool relu, ConvPass pass) {
   const Conv conv(shape, device);
