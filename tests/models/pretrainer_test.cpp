@@ -68,16 +68,19 @@ TEST_P(PretrainingOn, PartnersAreFound) {
   small.final_size = 32;
   Pretrainer trainer(small, device());
   double first = 0, last = 0, found = 0;
-  for (int i = 0; i < 100; ++i) {
-    const PretrainingStepReport report = trainer.step(i / 100.0);
+  // 480 views at the end. Among the 160 of the last ten of a hundred steps the share went from 0.16 to 0.35 with the seed.
+  constexpr int steps = 200, counted = 30;
+  for (int i = 0; i < steps; ++i) {
+    const PretrainingStepReport report = trainer.step(static_cast<double>(i) / steps);
     EXPECT_TRUE(report.finite);
     if (i < 10) first += report.loss / 10;
-    if (i >= 90) last += report.loss / 10;
-    if (i >= 90) found += report.accuracy3 / 10;
+    if (i < steps - counted) continue;
+    last += report.loss / counted;
+    found += report.accuracy3 / counted;
   }
   EXPECT_LT(last, 0.9 * first);
   EXPECT_GT(found, 0.3) << "guessing finds one in fifteen";
-  EXPECT_EQ(trainer.counters().optimizer_steps, 100);
+  EXPECT_EQ(trainer.counters().optimizer_steps, steps);
 }
 
 TEST_P(PretrainingOn, SameSeedSameBits) {
