@@ -47,9 +47,9 @@ TEST(Profile, RecordsOneRunAfterCheckAndWarmUp) {
   EXPECT_FALSE(row.timed());
   EXPECT_EQ(counted.checks, 1);
   EXPECT_EQ(counted.names, std::vector<std::string>{"kernels/counted"});
-  EXPECT_EQ(counted.runs_before, 2) << "warm-ups";
+  EXPECT_EQ(counted.runs_before, 3) << "warm-ups";
   EXPECT_EQ(counted.recorded, 1);
-  EXPECT_EQ(counted.runs, 3);
+  EXPECT_EQ(counted.runs, 4);
 }
 
 TEST(Profile, AWrongCaseIsNotRecorded) {

@@ -145,6 +145,16 @@ TEST_F(TrainingGraphs, AStepThatIsNotFiniteIsSkippedInAReplayToo) {
   expect_same_state(graphed, plain);
 }
 
+TEST_F(TrainingGraphs, TheCaptureFindsItsMemoryInTheCache) {
+  Training run(teacher_, training_of(TrainingSchedule::joint), true);
+  for (int i = 0; i < StepGraph::kPlainRuns; ++i) run.step(0.5);
+  const MemoryStats before = memory_stats(kGpu);
+  for (int i = 0; i < 3; ++i) run.step(0.5);
+  EXPECT_EQ(run.trainer->replays(), 3);
+  EXPECT_EQ(memory_stats(kGpu).system_allocations, before.system_allocations);
+  EXPECT_GT(memory_stats(kGpu).in_use, before.in_use) << "the graph's memory counts";
+}
+
 TEST_F(TrainingGraphs, ARestoredRunGoesOnWithTheSameBits) {
   const DetectorTrainingConfig config = training_of(TrainingSchedule::joint);
   Training run(teacher_, config, true), resumed(teacher_, config, true);
