@@ -25,8 +25,8 @@ class StepGraph {
   explicit StepGraph(Device device, ParameterList changed = {});
 
   /// Runs work(), or replays what it did. On the CPU, where engine_settings().graphs is off, and while a trace watches
-  /// single kernels, it always runs it. `key` says what the step depends on besides memory that it reads (shapes, stages, versions of what
-  /// is frozen): when it is another than before, the graph is dropped and work() starts over. Enqueues; does not wait.
+  /// single kernels, it always runs it. `key`: what the step depends on beside memory that it reads (shapes, stages, versions
+  /// of what is frozen): when it is another than before, the graph is dropped and work() starts over. Enqueues; does not wait.
   /// Throws what work() throws; DeviceError, with the reason and with how to do without, where it cannot be captured.
   void run(const std::vector<std::int64_t>& key, const std::function<void()>& work);
   /// Drops the graph: something that it uses goes away.

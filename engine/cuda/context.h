@@ -13,8 +13,8 @@ struct cudnnContext;
 
 namespace ddpmts::cuda {
 
-/// The device's stream, made at first use (non-blocking); for a thread that captures a graph, the stream it captures on. Makes the device the calling thread's current one. Throws
-/// DeviceError with the whole reason where the device cannot be used (availability.h).
+/// The device's stream, made at first use (non-blocking); for a thread that captures a graph, the stream it captures on. Makes
+/// the device the calling thread's current one. Throws DeviceError with the whole reason where it cannot be used (availability.h).
 cudaStream_t stream(int device);
 inline kernels::Stream kernel_stream(int device) { return {stream(device)}; }
 
