@@ -36,7 +36,6 @@ DiffusionInspector::DiffusionInspector(const RunFolder& run, DiffusionDetectorKi
 Inspector DiffusionInspector::inspector() const {
   Inspector inspector;
   inspector.size = detector_->side();
-  inspector.top_k = default_top_k(inspector.size);
   inspector.name = fmt::format("diffusion model alone, {}", ddpmts::name_of(kind_));
   inspector.device = source_.model.network->device();
   inspector.threshold = threshold_;

@@ -4,7 +4,7 @@
 
 #include "app/interrupt.h"
 #include "app/progress_line.h"
-#include "models/calibrate.h"
+#include "models/map_scores.h"
 
 namespace ddpmts::app {
 

@@ -24,7 +24,7 @@ struct Inspector {
     std::vector<Part> parts;    ///< may be empty
   };
   std::int64_t size = 0;   ///< side of the pictures it takes
-  std::int64_t top_k = 0;  ///< pixels that an image score is the mean of
+  std::int64_t top_k = 0;  ///< pixels that a part's image score is the mean of; unused without parts
   std::string name;        ///< how it judges, for reports
   Device device;
   eval::Calibration threshold;

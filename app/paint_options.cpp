@@ -12,7 +12,6 @@ void add_paint_options(CLI::App& command, PaintOptions& o) {
           "h1: disturbed from noise, blended in; constant: the same, by a constant variance; h3: from the "
           "picture; inpaint: from noise inside of the mask")
       ->check(CLI::IsMember({"h1", "constant", "h3", "inpaint"}));
-  o.masks = masks_text(PaintConfig().masks);
   command.add_option("--masks", o.masks, kMasksHelp);
   constexpr const char* kForms = "the form's";
   command.add_option("--chain", o.steps, "Reverse steps of a whole chain")
@@ -63,7 +62,7 @@ PaintConfig paint_config(const PaintOptions& o, const PaintSource& source) {
     config.sampler.s_low = o.s.at(0);
     config.sampler.s_high = o.s.at(1);
   }
-  if (!o.masks.empty()) set_masks(config.masks, o.masks);
+  set_masks(config.masks, o.masks);
   config.masks.grey_pictures = config.grey = source.data.grey;
   config.foreground_only = o.foreground;
   config.views = source.trained.views;

@@ -6,14 +6,15 @@
 
 #include "app/diffusion_config.h"
 #include "app/run_folder.h"
+#include "app/synthesis_options.h"
 #include "app/training_data.h"
 #include "models/defect_painter.h"
 
 namespace ddpmts::app {
 
-/// Empty or negative: the form's own value.
+/// Negative, and an empty s: the form's own value.
 struct PaintOptions {
-  std::string form = name_of(PaintConfig().form), masks;
+  std::string form = name_of(PaintConfig().form), masks = masks_text(PaintConfig().masks);
   std::uint64_t seed = 0;
   std::int64_t steps = -1, start = -1;
   double delta = -1;

@@ -109,6 +109,7 @@ void run_train(TrainOptions& o) {
   std::printf("model: %s\n", run.model().c_str());
   const Dataset dataset = scan_dataset(config.data);
   if (!o.test || dataset.test.empty()) return;
+  release_cached_memory(device);  // of the training; the test keeps every picture's maps
   const Model model = load_model(run.model(), "auto", device);
   if (interrupted() || !test_run(inspector_of(model, true), dataset, run.root, {})) {
     std::printf("interrupted before the test was done; it can be run with: ddpmts test %s %s\n",

@@ -22,6 +22,14 @@ void for_each_threshold(const RankedScores& ranked, Visit visit) {
                   });
 }
 
+/// The ROC curve's point where everything with at least this key is called defective.
+RocPoint point_of(const RankedScores& ranked, std::uint32_t key, std::size_t true_positives,
+                  std::size_t false_positives) {
+  return {static_cast<double>(false_positives) / static_cast<double>(ranked.good().size()),
+          static_cast<double>(true_positives) / static_cast<double>(ranked.defective().size()),
+          score_of_key(key)};
+}
+
 }  // namespace
 
 RankedScores::RankedScores(std::span<const float> scores, std::span<const std::uint8_t> labels) {
@@ -114,16 +122,13 @@ std::vector<RocPoint> roc_curve(const RankedScores& ranked, int max_points) {
         fmt::format("roc_curve: max_points is {}, but a curve has at least its two ends", max_points));
   }
   if (!ranked.has_both_classes()) return {};
-  const double positives = static_cast<double>(ranked.defective().size());
-  const double negatives = static_cast<double>(ranked.good().size());
   std::vector<RocPoint> points = {{0, 0, std::numeric_limits<float>::infinity()}};
   // The curve climbs from 0 to 2 in rate + rate. Of every step of that length the first point is kept; the
   // last point, at 2, starts a step of its own and so is always kept.
   const double step = 2.0 / (max_points - 1);
   double next = step;
   for_each_threshold(ranked, [&](std::uint32_t key, std::size_t true_positives, std::size_t false_positives) {
-    const RocPoint point = {static_cast<double>(false_positives) / negatives,
-                            static_cast<double>(true_positives) / positives, score_of_key(key)};
+    const RocPoint point = point_of(ranked, key, true_positives, false_positives);
     const double length = point.false_positive_rate + point.true_positive_rate;
     const bool is_last =
         false_positives == ranked.good().size() && true_positives == ranked.defective().size();
@@ -137,12 +142,9 @@ std::vector<RocPoint> roc_curve(const RankedScores& ranked, int max_points) {
 
 std::optional<RocPoint> roc_point(const RankedScores& ranked, double max_false_positive_rate) {
   if (!ranked.has_both_classes()) return std::nullopt;
-  const double positives = static_cast<double>(ranked.defective().size());
-  const double negatives = static_cast<double>(ranked.good().size());
   RocPoint best = {0, 0, std::numeric_limits<float>::infinity()};
   for_each_threshold(ranked, [&](std::uint32_t key, std::size_t true_positives, std::size_t false_positives) {
-    const RocPoint point = {static_cast<double>(false_positives) / negatives,
-                            static_cast<double>(true_positives) / positives, score_of_key(key)};
+    const RocPoint point = point_of(ranked, key, true_positives, false_positives);
     const bool is_allowed = point.false_positive_rate <= max_false_positive_rate;
     if (is_allowed && point.true_positive_rate > best.true_positive_rate) best = point;
   });

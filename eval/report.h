@@ -25,11 +25,9 @@ struct ReportText {
   std::string subtitle;  ///< e.g. dataset, model file, date
 };
 
-/// The page. pictures: every picture of the run (for the charts, the mistakes and the errors); gallery: those
-/// shown, put in the order worst first: misses (furthest below the threshold first), false alarms (highest
-/// first), unlabelled pictures judged defective (highest first), then the rest, nearest to the threshold
-/// first. All names are escaped. The page is about as large as its pictures; show at most a few hundred.
-/// Throws std::invalid_argument, naming the picture, when a PNG string is not base64.
+/// The page. pictures: every picture of the run (for the charts, the mistakes and the errors); gallery: those shown, in the order
+/// in which they are (choose_for_gallery). All names are escaped. The page is about as large as its pictures; show at most a few
+/// hundred. Throws std::invalid_argument, naming the picture, when a PNG string is not base64.
 std::string report_html(const Summary& summary, std::span<const PictureResult> pictures,
                         std::span<const GalleryItem> gallery, const ReportText& text = {});
 
@@ -37,7 +35,8 @@ std::string report_html(const Summary& summary, std::span<const PictureResult> p
 /// characters other than tab and line breaks become U+FFFD.
 std::string html_escape(std::string_view text);
 
-/// The gallery's order, worst first, as indices.
+/// Worst first, as indices: misses (furthest below the threshold first), false alarms (highest first), unlabelled pictures judged
+/// defective (highest first), then the rest, nearest to the threshold first.
 std::vector<std::size_t> worst_first(std::span<const PictureResult> pictures);
 
 /// Which pictures to show where there are more than places, as indices, worst first. Missed, false alarms, found, passed and

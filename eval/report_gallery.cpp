@@ -214,9 +214,7 @@ void write_gallery(std::string& page, std::span<const GalleryItem> gallery, std:
     page += "<label><input type=\"checkbox\" id=\"outline\" checked> outline of the true defect</label>\n";
   }
   page += "</div>\n<div class=\"gallery\">\n";
-  std::vector<PictureResult> results;
-  for (const GalleryItem& item : gallery) results.push_back(item.result);
-  for (const std::size_t index : worst_first(results)) write_card(page, gallery[index]);
+  for (const GalleryItem& item : gallery) write_card(page, item);
   page += "</div>\n<p id=\"none\" class=\"soft\" hidden>No picture matches.</p>\n";
   fmt::format_to(out, "<script>{}</script>\n", report_script);
 }

@@ -10,9 +10,6 @@ namespace ddpmts {
 /// the rest divided by their standard deviation. Weights: distance 1/4, segmentation 1/2, memory 1. Inspects in batches.
 void calibrate_maps(Detector& detector, const Tensor& pictures, std::int64_t batch);
 
-/// Image scores of maps [N,H,W] f32: the mean of each one's k highest pixels.
-std::vector<float> top_k_scores(const Tensor& map, std::int64_t k);
-
 /// Image scores of the pictures, inspected in batches.
 std::vector<float> scores_of(const Detector& detector, const Tensor& pictures, std::int64_t batch);
 

@@ -5,7 +5,7 @@
 
 #include "data/resize.h"
 #include "kernels/gaussian_blur.h"
-#include "kernels/top_k_mean.h"
+#include "models/map_scores.h"
 
 namespace ddpmts {
 namespace {
@@ -224,14 +224,7 @@ DiffusionDetector::Result DiffusionDetector::inspect(const Tensor& pictures) con
   blur.src = raw.data<float>();
   blur.dst = result.anomaly.data<float>();
   DDPMTS_LAUNCH(Device{}, gaussian_blur, blur);
-  result.scores.resize(static_cast<std::size_t>(n));
-  kernels::TopKMeanArgs top;
-  top.n = n;
-  top.pixels = pixels;
-  top.k = config_.top_k;
-  top.map = result.anomaly.data<float>();
-  top.score = result.scores.data();
-  DDPMTS_LAUNCH(Device{}, top_k_mean, top);
+  result.scores = top_k_scores(result.anomaly, config_.top_k);
   return result;
 }
 

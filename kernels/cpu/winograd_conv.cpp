@@ -6,6 +6,8 @@
 // Variants: tiles inside the picture and on its border; bias, residual, ReLU.
 #include <omp.h>
 
+#include <utility>
+
 #include "kernels/cpu/winograd_math.h"
 #include "kernels/unroll.h"
 #include "kernels/winograd.h"
@@ -118,39 +120,14 @@ void multiply_block(const float* v, const float* u, std::int64_t channels, const
 
 using MultiplyBlock = decltype(&multiply_block<1>);
 
+/// multiply_block of `rows`, 1 to kRows.
+template <std::int64_t... kFewer>
+DDPMTS_INLINE MultiplyBlock multiply_rows(std::int64_t rows, std::integer_sequence<std::int64_t, kFewer...>) {
+  static constexpr MultiplyBlock blocks[] = {multiply_block<kFewer + 1>...};
+  return blocks[rows - 1];
+}
 DDPMTS_INLINE MultiplyBlock multiply_rows(std::int64_t rows) {
-  switch (rows) {
-#if defined(__AVX512F__)
-    case 14:
-      return multiply_block<14>;
-    case 13:
-      return multiply_block<13>;
-    case 12:
-      return multiply_block<12>;
-    case 11:
-      return multiply_block<11>;
-    case 10:
-      return multiply_block<10>;
-    case 9:
-      return multiply_block<9>;
-    case 8:
-      return multiply_block<8>;
-    case 7:
-      return multiply_block<7>;
-#endif
-    case 6:
-      return multiply_block<6>;
-    case 5:
-      return multiply_block<5>;
-    case 4:
-      return multiply_block<4>;
-    case 3:
-      return multiply_block<3>;
-    case 2:
-      return multiply_block<2>;
-    default:
-      return multiply_block<1>;
-  }
+  return multiply_rows(rows, std::make_integer_sequence<std::int64_t, kRows>());
 }
 
 /// A chunk's tiles in blocks of nearly the same number of rows.

@@ -186,47 +186,46 @@ TEST(OptimizerStep, ClipsToTheLargestNorm) {
   });
 }
 
-TEST(OptimizerStep, FirstSgdStepIgnoresWhatTheBufferHeld) {
-  test::for_each_isa([](CpuIsa isa) {
-    Array<float> value(1, 1.0f), grad(1, 0.5f), buffer(1, std::nanf(""));
-    Array<ParameterSlot> slots(1);
+/// SGD on a weight of 1 with a gradient of 0.5.
+struct OneWeight {
+  explicit OneWeight(float held) : buffer(1, held) {
     slots[0].count = 1;
     slots[0].value = value.data();
     slots[0].grad = grad.data();
     slots[0].first_moment = buffer.data();
-    OptimizerStepArgs args;
     args.kind = OptimizerKind::sgd;
     args.slots = slots.data();
     args.slot_count = 1;
-    const Array<OptimizerRates> rates = rates_of(args, 1, 0.5f);
-    args.rates = rates.data();
-    DDPMTS_RUN_KERNEL(isa, optimizer_step, args);
-    EXPECT_EQ(value[0], 0.75f);
-    EXPECT_EQ(buffer[0], 0.5f);
+  }
+  OneWeight(const OneWeight&) = delete;
+  Array<float> value{1.0f}, grad{0.5f}, buffer;
+  Array<ParameterSlot> slots = Array<ParameterSlot>(1);
+  OptimizerStepArgs args;
+};
+
+TEST(OptimizerStep, FirstSgdStepIgnoresWhatTheBufferHeld) {
+  test::for_each_isa([](CpuIsa isa) {
+    OneWeight run(std::nanf(""));
+    const Array<OptimizerRates> rates = rates_of(run.args, 1, 0.5f);
+    run.args.rates = rates.data();
+    DDPMTS_RUN_KERNEL(isa, optimizer_step, run.args);
+    EXPECT_EQ(run.value[0], 0.75f);
+    EXPECT_EQ(run.buffer[0], 0.5f);
   });
 }
 
 // What a captured step does: the arguments stay, what they point to changes.
 TEST(OptimizerStep, ReadsItsRatesWhenItRuns) {
   test::for_each_isa([](CpuIsa isa) {
-    Array<float> value(1, 1.0f), grad(1, 0.5f), buffer(1);
-    Array<ParameterSlot> slots(1);
-    slots[0].count = 1;
-    slots[0].value = value.data();
-    slots[0].grad = grad.data();
-    slots[0].first_moment = buffer.data();
-    OptimizerStepArgs args;
-    args.kind = OptimizerKind::sgd;
-    args.slots = slots.data();
-    args.slot_count = 1;
-    args.momentum = 0.5f;
-    Array<OptimizerRates> rates = rates_of(args, 1, 0.5f);
-    args.rates = rates.data();
-    DDPMTS_RUN_KERNEL(isa, optimizer_step, args);
-    EXPECT_EQ(value[0], 0.75f);
-    rates[0] = rates_of(args, 2, 0.25f)[0];
-    DDPMTS_RUN_KERNEL(isa, optimizer_step, args);
-    EXPECT_EQ(value[0], 0.75f - 0.25f * 0.75f);  // v = 0.5·0.5 + 0.5
+    OneWeight run(0.0f);
+    run.args.momentum = 0.5f;
+    Array<OptimizerRates> rates = rates_of(run.args, 1, 0.5f);
+    run.args.rates = rates.data();
+    DDPMTS_RUN_KERNEL(isa, optimizer_step, run.args);
+    EXPECT_EQ(run.value[0], 0.75f);
+    rates[0] = rates_of(run.args, 2, 0.25f)[0];
+    DDPMTS_RUN_KERNEL(isa, optimizer_step, run.args);
+    EXPECT_EQ(run.value[0], 0.75f - 0.25f * 0.75f);  // v = 0.5·0.5 + 0.5
   });
 }
 

@@ -1,6 +1,7 @@
 // What the diffusion model's tests share: a small network and weights that are not zero.
 #pragma once
 
+#include "models/diffusion_trainer.h"
 #include "models/unet.h"
 #include "tests/models/model_test.h"
 
@@ -31,6 +32,14 @@ inline void make_up_weights(UNet& network) {
     }
     set_values(*p, values);
   }
+}
+
+inline DiffusionTrainingConfig small_training(std::int64_t batch = 4) {
+  DiffusionTrainingConfig config;
+  config.batch = batch;
+  config.seed = 5;
+  config.learning_rate = 1e-3f;
+  return config;
 }
 
 inline Tensor timesteps(const std::vector<std::int32_t>& values) {

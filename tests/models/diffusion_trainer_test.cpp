@@ -11,14 +11,6 @@
 namespace ddpmts::test {
 namespace {
 
-DiffusionTrainingConfig small_training() {
-  DiffusionTrainingConfig config;
-  config.batch = 4;
-  config.seed = 5;
-  config.learning_rate = 1e-3f;
-  return config;
-}
-
 /// A small network with its trainer, on twelve pictures.
 struct Training {
   UNet network;
